@@ -1,0 +1,141 @@
+"""The command line: python -m halo_vis inspect | train | meadow | yolo."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+
+def _inspect(args: argparse.Namespace) -> int:
+    """Write the files of every picture into a folder of its own."""
+    from halo_vis import inspect, load_pair
+    from halo_vis.picture import PictureError, find_pictures
+
+    pair = load_pair(args.pair, member=args.member, baseline=args.baseline, halo=args.halo, fetch=args.fetch)
+    if pair.card.note:
+        print(pair.card.note)
+    pictures = find_pictures(args.pictures)
+    failed = 0
+    for number, path in enumerate(pictures, 1):
+        folder = args.out if len(pictures) == 1 else args.out / _folder_name(path, pictures)
+        try:
+            seen = inspect(
+                pair, path, args.conf, args.imgsz, iou=args.iou, head="NMS-free" if args.nms_free else "one-to-many",
+                device=args.device,
+            )  # fmt: skip
+        except (PictureError, FileNotFoundError) as error:
+            failed += 1
+            print(f"[{number}/{len(pictures)}] {path.name}: {error}", file=sys.stderr)
+            continue
+        files = seen.save(folder)
+        kinds = [m.kind for m in seen.matches]
+        counts = ", ".join(f"{kind} {kinds.count(kind)}" for kind in ("kept", "gained", "lost"))
+        print(f"[{number}/{len(pictures)}] {path.name}: {counts} -> {folder} ({len(files)} files)", flush=True)
+    return 1 if failed else 0
+
+
+def _folder_name(path: Path, pictures: list[Path]) -> str:
+    """The picture's stem; with its suffix where another picture has the same stem."""
+    same = [p for p in pictures if p.stem == path.stem]
+    if len(same) == 1:
+        return path.stem
+    names = [p.name for p in same]
+    return path.name if names.count(path.name) == 1 else f"{path.name}-{pictures.index(path) + 1}"
+
+
+def _train(args: argparse.Namespace) -> int:
+    """Write a run folder, or run one."""
+    from halo_vis.training.recipe import RECIPES
+    from halo_vis.training.worker import run, write_run
+
+    folder = args.folder
+    if args.recipe:
+        if args.recipe not in RECIPES:
+            raise ValueError(f"no recipe named {args.recipe!r}; there are {', '.join(RECIPES)}.")
+        if not args.out:
+            raise ValueError("train --recipe NAME needs --out RUN_FOLDER.")
+        folder = write_run(RECIPES[args.recipe], args.out)
+    if folder is None:
+        raise ValueError("train needs a run folder, or --recipe NAME --out RUN_FOLDER.")
+    for name, weights in run(folder, args.member or None, args.device or "", args.threads).items():
+        print(f"{name}: {weights}")
+    return 0
+
+
+def _meadow(args: argparse.Namespace) -> int:
+    """Score the attention of a pair trained on the meadow."""
+    from halo_vis import load_pair
+    from halo_vis.score import report, score_meadow
+
+    for member in args.member or ["halo"]:
+        print(report(score_meadow(load_pair(args.pair, member=member), scenes=args.scenes)), flush=True)
+    return 0
+
+
+def _yolo(rest: list[str]) -> int:
+    """The yolo command line, with our layers registered by the import of this package."""
+    from ultralytics.cfg import entrypoint
+
+    entrypoint(" ".join(rest))
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The argument parser, without `yolo`, whose arguments are Ultralytics' own."""
+    top = argparse.ArgumentParser(prog="python -m halo_vis", description="See what YOLO26 with HaloAttention looks at.")
+    commands = top.add_subparsers(dest="command", required=True, metavar="inspect | train | meadow | yolo")
+
+    p = commands.add_parser("inspect", help="both models on pictures; maps, detections and traces as files")
+    p.add_argument("pictures", nargs="+", type=Path, help="pictures, or folders of pictures")
+    p.add_argument("--pair", help="photos, meadow, coco-n, ... (default: photos)")
+    p.add_argument("--member", default="halo", help="halo model of the pair: halo, or article")
+    p.add_argument("--baseline", type=Path, help="weights of one's own instead of a pair")
+    p.add_argument("--halo", type=Path, help="weights of one's own; left out: the baseline is transplanted")
+    p.add_argument("--out", type=Path, required=True, help="folder for the files")
+    p.add_argument("--conf", type=float, default=0.25, help="least confidence (default 0.25)")
+    p.add_argument("--iou", type=float, default=0.7, help="NMS threshold (default 0.7)")
+    p.add_argument("--imgsz", type=int, help="longer side of the input (default: the pair's own)")
+    p.add_argument("--nms-free", action="store_true", help="YOLO26's NMS-free head instead of the one-to-many head")
+    p.add_argument("--device", help="cpu, cuda:0, mps (default: the best there is)")
+    p.add_argument("--fetch", action="store_true", help="allow the download of official weights")
+    p.set_defaults(run=_inspect)
+
+    p = commands.add_parser("train", help="train the members of a pair: run a folder, or write one from a recipe")
+    p.add_argument("folder", nargs="?", type=Path, metavar="RUN_FOLDER", help="a run folder")
+    p.add_argument("--recipe", help="photos, meadow, smoke")
+    p.add_argument("--out", type=Path, help="the run folder to write")
+    p.add_argument("--member", action="append", help="only this member (may be repeated)")
+    p.add_argument("--device", help="as Ultralytics takes it")
+    p.add_argument("--threads", type=int, default=0, help="CPU threads (default: Ultralytics' choice)")
+    p.set_defaults(run=_train)
+
+    p = commands.add_parser("meadow", help="does attention fall on the bee? scored against a randomised control")
+    p.add_argument("--pair", default="meadow", help="a pair trained on the meadow")
+    p.add_argument("--member", action="append", help="halo model of the pair (may be repeated; default halo)")
+    p.add_argument("--scenes", type=int, default=200, help="held-out scenes (default 200)")
+    p.set_defaults(run=_meadow)
+
+    commands.add_parser("yolo", help="the yolo command line with HaloAttention known", add_help=False)
+    return top
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command; returns the exit status. Errors of the user end in one line, not in a traceback."""
+    argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] == ["yolo"]:
+        return _yolo(argv[1:])
+    args = parser().parse_args(argv)
+    if args.command == "inspect" and args.pair is None and args.baseline is None:
+        args.pair = "photos"
+    command: Callable[[argparse.Namespace], int] = args.run
+    try:
+        return command(args)
+    except (ValueError, OSError, RuntimeError, LookupError) as error:
+        print(f"halo_vis: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,208 @@
+"""Model pairs: a baseline YOLO26 and its halo counterpart, bundled, official, or one's own."""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from ultralytics import YOLO
+from ultralytics.nn import tasks
+
+from halo_vis.attention import HaloAttention, RelPosEmb
+from halo_vis.fetch import official_weights
+from halo_vis.transplant import SCALES, architecture_of, build, transplant
+from halo_vis.weights import WeightsError, file_hash, read_weights
+
+BUNDLED = Path(__file__).parent.parent / "assets" / "pairs"
+FORM_TITLES = {"residual": "HaloAttention, residual", "article": "HaloAttention, article's form"}
+
+
+class PairError(ValueError):
+    """A pair that does not exist or does not fit together; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """What is shown of a pair wherever it is offered.
+
+    Attributes:
+        imgsz: the image size it was trained at, in pixels.
+        note: one sentence that belongs beside every result ("" if there is nothing to warn of).
+        members: what is known of each member: recipe, data, epochs, metrics, hash of the weights.
+    """
+
+    name: str
+    title: str
+    imgsz: int
+    note: str = ""
+    memorised: bool = False
+    members: dict[str, dict] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """Two models and one lock: an Ultralytics model is not thread-safe, so whoever predicts holds the lock."""
+
+    card: Card
+    baseline: YOLO
+    halo: YOLO
+    member: str = "halo"
+    lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
+
+    @property
+    def name(self) -> str:
+        """Name under which `load_pair` finds it."""
+        return self.card.name
+
+    @property
+    def untrained(self) -> bool:
+        """True while no halo layer adds anything: its attention is feature similarity."""
+        halos = [m for m in self.halo.model.modules() if isinstance(m, HaloAttention)]
+        return all(m.residual and not m.to_out.weight.any() for m in halos)
+
+
+def bundled_pairs() -> dict[str, Card]:
+    """The pairs in the repository, by name, from their cards alone (no model is built)."""
+    cards = {}
+    for path in sorted(BUNDLED.glob("*/pair.json")):
+        info = json.loads(path.read_text(encoding="utf-8"))
+        members = {
+            p.stem: json.loads(p.read_text(encoding="utf-8")) for p in sorted(path.parent.glob("*.json")) if p != path
+        }
+        cards[path.parent.name] = Card(path.parent.name, members=members, **info)
+    return cards
+
+
+def load_pair(
+    name: str | None = None,
+    *,
+    member: str = "halo",
+    baseline: str | Path | None = None,
+    halo: str | Path | None = None,
+    fetch: bool = False,
+) -> Pair:
+    """Load a pair.
+
+    Args:
+        name: a bundled pair ("photos", "meadow"), or "coco", "coco-n", ... for the official weights.
+        member: which halo model, where the pair has several ("halo", "article").
+        baseline, halo: instead of a name, files of one's own (.safetensors of HaloVis, or .pt, read by the restricted
+            loader). Without `halo`, the baseline is transplanted.
+        fetch: allow the download of official weights that are not on this machine.
+
+    Raises:
+        PairError: unknown name or member, or models that do not belong together.
+        FileNotFoundError, WeightsError: a file is missing or damaged.
+    """
+    if name is None:
+        if baseline is None:
+            raise PairError("load_pair needs the name of a pair, or baseline=PATH (and halo=PATH).")
+        return _own_pair(Path(baseline), None if halo is None else Path(halo))
+    if baseline is not None or halo is not None:
+        raise PairError("load_pair takes a name or files, not both.")
+    if name.split("-")[0] == "coco":
+        return _coco_pair(name, fetch)
+    cards = bundled_pairs()
+    if name not in cards:
+        raise PairError(
+            f"no pair named {name!r}. Choose one of {sorted(cards)}, coco-{'/'.join(SCALES)}, or pass files."
+        )
+    card = cards[name]
+    if member == "baseline" or member not in card.members:
+        raise PairError(
+            f"pair {name!r} has no halo member {member!r}: choose one of {sorted(set(card.members) - {'baseline'})}."
+        )
+    (first, _), (second, _) = (read_weights(BUNDLED / name / f"{m}.safetensors") for m in ("baseline", member))
+    return Pair(card, first, second, member)
+
+
+def _coco_pair(name: str, fetch: bool) -> Pair:
+    """Official weights, and their transplant."""
+    scale = name.removeprefix("coco").removeprefix("-") or "n"
+    if scale not in SCALES:
+        raise PairError(f"no pair named {name!r}: the official scales are {', '.join(f'coco-{s}' for s in SCALES)}.")
+    path, origin = official_weights(f"yolo26{scale}.pt", fetch=fetch)
+    model = read_pt(path)
+    card = Card(
+        f"coco-{scale}",
+        f"Official YOLO26{scale}, COCO",
+        640,
+        "The halo layers are transplanted and untrained: detections equal the baseline's, attention is feature similarity.",
+        members={
+            "baseline": {"origin": origin, "sha256": file_hash(path)},
+            "halo": {"origin": "transplanted, untrained"},
+        },
+    )
+    return Pair(card, model, transplant(model))
+
+
+def _own_pair(baseline: Path, halo: Path | None) -> Pair:
+    """Files of one's own."""
+    first = _read_own(baseline)
+    second = transplant(first) if halo is None else _read_own(halo)
+    a, b = architecture_of(first.model), architecture_of(second.model)
+    if b.form == "baseline":
+        raise PairError(
+            f"{halo.name} has no HaloAttention layer. Pass the halo model as halo=, the stock one as baseline=."
+        )
+    if a.task != b.task:
+        raise PairError(f"{baseline.name} is for {a.task}, {halo.name} for {b.task}: a pair needs one task.")
+    imgsz = int(getattr(first.model, "args", {}).get("imgsz") or 640) if isinstance(first.model.args, dict) else 640
+    files = {"baseline": baseline} | ({"halo": halo} if halo else {})
+    members = {k: {"file": p.name, "sha256": file_hash(p)} for k, p in files.items()}
+    title = baseline.stem if halo is None else f"{baseline.stem} and {halo.stem}"
+    return Pair(Card("own", title, imgsz, members=members), first, second)
+
+
+def _read_own(path: Path) -> YOLO:
+    if path.suffix == ".safetensors":
+        return read_weights(path)[0]
+    if path.suffix == ".pt":
+        return read_pt(path)
+    raise PairError(f"{path.name}: weights are .safetensors of HaloVis or .pt of Ultralytics.")
+
+
+def read_pt(path: str | Path) -> YOLO:
+    """Read a YOLO26 .pt of one's own, with or without halo layers, through the restricted loader.
+
+    Any global named HaloAttention or RelPosEmb is ours, so that checkpoints of the article's fork open too. What is
+    read gives its architecture, class names and tensors to a model that is built here; nothing else of it is kept.
+    The restricted loader is no sandbox: files from strangers belong in safetensors.
+
+    Raises:
+        FileNotFoundError: no such file.
+        WeightsError: damaged, or it names code that is not on the allow-list, or is no YOLO26.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no weights at {path}. Check the path.")
+    try:
+        ours = {"HaloAttention": HaloAttention, "RelPosEmb": RelPosEmb}
+        named = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+        torch.serialization.add_safe_globals(
+            [(ours[n.rpartition(".")[2]], n) for n in named if n.rpartition(".")[2] in ours]
+        )
+        checkpoint, _ = tasks.torch_safe_load(str(path), safe_only=True)
+        # torch.load turns what a pickle raises into many types; each means the same here: not a file we can take.
+    except Exception as error:
+        raise WeightsError(f"{path.name} cannot be read as weights ({type(error).__name__}: {error}).") from error
+    model = (checkpoint.get("ema") or checkpoint.get("model")) if isinstance(checkpoint, dict) else None
+    try:
+        architecture = architecture_of(model)
+    except (ValueError, AttributeError, TypeError, IndexError) as error:
+        raise WeightsError(f"{path.name} holds no YOLO26 that HaloVis knows: {error}") from error
+    yolo = build(architecture, {int(k): str(v) for k, v in dict(model.names).items()})
+    state = {k: v.float() if v.is_floating_point() else v for k, v in model.state_dict().items()}
+    try:
+        yolo.model.load_state_dict(state)
+    except RuntimeError as error:
+        raise WeightsError(f"{path.name} does not fit a YOLO26{architecture.scale} ({str(error)[:300]}).") from error
+    arguments = checkpoint.get("train_args") or {}
+    if isinstance(arguments, dict) and isinstance(arguments.get("imgsz"), int):
+        yolo.model.args["imgsz"] = arguments["imgsz"]
+    yolo.model.eval()
+    yolo.ckpt = {"model": yolo.model}
+    return yolo

@@ -1,0 +1,101 @@
+"""Pictures from anywhere, as (H, W, 3) uint8 RGB."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+LARGEST_PIXELS = 64_000_000
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif")
+
+
+class PictureError(ValueError):
+    """A picture that cannot be used; the message says why and what to do."""
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A decoded picture: ``pixels`` (H, W, 3) uint8 RGB, upright, opaque; ``name`` as a person would call it."""
+
+    pixels: np.ndarray
+    name: str
+
+    @property
+    def digest(self) -> str:
+        """sha256 of size and pixels: the same picture has the same digest, whatever its file was."""
+        return hashlib.sha256(repr(self.pixels.shape).encode() + self.pixels.tobytes()).hexdigest()
+
+
+def read_picture(source: str | Path | Image.Image | np.ndarray | Picture) -> Picture:
+    """Decode a picture: turned upright by its EXIF tag, alpha over white, 16 bits scaled to 8, the first frame.
+
+    Args:
+        source: a path, a PIL image, or an (H, W, 3) uint8 RGB array.
+
+    Raises:
+        FileNotFoundError: no such file.
+        PictureError: not a picture, damaged, too large, or an array of another shape or type.
+    """
+    if isinstance(source, Picture):
+        return source
+    if isinstance(source, np.ndarray):
+        if source.ndim != 3 or source.shape[2] != 3 or source.dtype != np.uint8 or not source.size:
+            raise PictureError(
+                f"an array must be (H, W, 3) uint8 RGB, got {source.shape} {source.dtype}. Convert it first."
+            )
+        return Picture(np.ascontiguousarray(source), "array")
+    if isinstance(source, Image.Image):
+        return Picture(_pixels(source, "the picture"), Path(getattr(source, "filename", "") or "picture").name)
+    path = Path(source)
+    if not path.is_file():
+        raise FileNotFoundError(f"no picture at {path}. Check the path.")
+    try:
+        with Image.open(path) as image:
+            return Picture(_pixels(image, path.name), path.name)
+    except PictureError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise PictureError(
+            f"{path.name} is too large ({error}). Scale it down to {LARGEST_PIXELS // 10**6} megapixels."
+        ) from error
+    # Ultralytics patches Image.open to try HEIF; without its optional package that ends in an ImportError.
+    except (OSError, SyntaxError, ValueError, ImportError, EOFError) as error:
+        raise PictureError(
+            f"{path.name} cannot be read as a picture. Use a JPEG, PNG or WebP file that opens elsewhere."
+        ) from error
+
+
+def find_pictures(sources: list[str | Path]) -> list[Path]:
+    """Files as given, folders by their picture files, sorted; raises PictureError if there is none."""
+    found: list[Path] = []
+    for source in map(Path, sources):
+        if source.is_dir():
+            found += sorted(p for p in source.iterdir() if p.suffix.lower() in SUFFIXES)
+        else:
+            found.append(source)
+    if not found:
+        raise PictureError(f"no pictures in {', '.join(map(str, sources))}; looked for {', '.join(SUFFIXES)}.")
+    return found
+
+
+def _pixels(image: Image.Image, name: str) -> np.ndarray:
+    width, height = image.size
+    if width * height > LARGEST_PIXELS:
+        raise PictureError(
+            f"{name} has {width} x {height} pixels; at most {LARGEST_PIXELS // 10**6} megapixels are taken. Scale it down."
+        )
+    image.seek(0)
+    image = ImageOps.exif_transpose(image)
+    if image.mode in ("I;16", "I;16B", "I;16L", "I", "F"):
+        values = np.asarray(image).astype(np.float64)
+        # 16-bit files use their whole range; what fits 8 bits already is left as it is.
+        top = 65535.0 if values.max(initial=0) > 255 else 255.0
+        image = Image.fromarray((np.clip(values / top, 0, 1) * 255).round().astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return np.array(image.convert("RGB"))

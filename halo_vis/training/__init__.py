@@ -1,0 +1,1 @@
+"""Training: recipes, the data they need, and the worker that runs a folder."""

@@ -1,0 +1,73 @@
+"""The data of the recipes, made or gathered in a folder of the run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import cv2
+import ultralytics
+from ultralytics.utils import SETTINGS, YAML
+
+from halo_vis import meadow
+from halo_vis.training.recipe import Recipe
+
+PHOTO_BOXES = Path(__file__).parent / "photos.yaml"
+INSTALLED = Path(ultralytics.__file__).parent
+
+
+def find_coco8() -> Path:
+    """The folder of coco8 on this machine.
+
+    Raises:
+        FileNotFoundError: it is in none of the places; says which they are.
+    """
+    places = [
+        Path(os.environ.get("HALO_VIS_TEST_DATA", "../shared/data")) / "coco8",
+        Path(SETTINGS["datasets_dir"]) / "coco8",
+        Path("datasets/coco8"),
+    ]
+    for place in places:
+        if (place / "images").is_dir():
+            return place.resolve()
+    looked = ", ".join(str(p) for p in places)
+    raise FileNotFoundError(
+        f"coco8 is not on this machine (looked in {looked}). Download Ultralytics' coco8 there, or set "
+        "HALO_VIS_TEST_DATA to the folder that holds it."
+    )
+
+
+def prepare(recipe: Recipe, folder: Path) -> Path:
+    """Lay the recipe's data into `folder`; returns the data YAML, with absolute paths and nothing to download."""
+    if recipe.data == "meadow":
+        return meadow.write_dataset(folder, **recipe.sizes, seed=recipe.seed)
+    if recipe.data == "photos":
+        return photos(folder)
+    return Path(recipe.data).resolve()
+
+
+def photos(folder: Path) -> Path:
+    """The ten photographs of the `photos` pair: coco8 (copied: Ultralytics writes beside labels) and the two installed."""
+    images, labels = folder / "images", folder / "labels"
+    for directory in (images, labels):
+        directory.mkdir(parents=True, exist_ok=True)
+    for picture in sorted((find_coco8() / "images").rglob("*.jpg")):
+        label = Path(str(picture).replace(f"{os.sep}images{os.sep}", f"{os.sep}labels{os.sep}")).with_suffix(".txt")
+        shutil.copyfile(picture, images / picture.name)
+        shutil.copyfile(label, labels / label.name)
+    for name, boxes in YAML.load(PHOTO_BOXES).items():
+        source = INSTALLED / "assets" / name
+        height, width = cv2.imread(str(source)).shape[:2]
+        shutil.copyfile(source, images / name)
+        lines = [
+            f"{c} {(x1 + x2) / 2 / width:.6f} {(y1 + y2) / 2 / height:.6f} {(x2 - x1) / width:.6f} {(y2 - y1) / height:.6f}"
+            for c, x1, y1, x2, y2 in boxes
+        ]
+        (labels / name).with_suffix(".txt").write_text("\n".join(lines) + "\n")
+    names = YAML.load(INSTALLED / "cfg" / "datasets" / "coco8.yaml")["names"]
+    path = folder / "data.yaml"
+    YAML.save(
+        path, {"path": str(folder.resolve()), "train": "images", "val": "images", "test": "images", "names": names}
+    )
+    return path

@@ -1,0 +1,104 @@
+"""Recipes: everything that decides how a pair is trained, as plain values that are written into the run folder."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+
+from halo_vis.transplant import FORMS
+
+# Neither mosaic nor scaling: both cut scenes apart, and what makes a flower "visited" would be left outside.
+AS_IT_IS = {
+    "mosaic": 0.0,
+    "scale": 0.0,
+    "translate": 0.0,
+    "erasing": 0.0,
+    "auto_augment": None,
+    "hsv_h": 0.0,
+    "fliplr": 0.0,
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the members of a pair are trained: all with the same data, schedule and seed.
+
+    Attributes:
+        data: "photos", "meadow", or the path of a data YAML.
+        members: member name -> form of the architecture.
+        stages: each a dict of Ultralytics' training arguments; a stage starts from the weights of the one before.
+        common: arguments that all stages share.
+        sizes: for generated data, the number of scenes per split.
+    """
+
+    name: str
+    data: str
+    imgsz: int
+    members: dict[str, str]
+    stages: tuple[dict, ...]
+    common: dict = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
+    scale: str = "n"
+    mask: str = "valid"
+    seed: int = 0
+    held_out: bool = True
+    about: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be run."""
+        if not self.stages or not self.members:
+            raise ValueError(f"recipe {self.name!r} needs at least one stage and one member.")
+        for member, form in self.members.items():
+            if form not in FORMS:
+                raise ValueError(f"recipe {self.name!r}: form of {member!r} must be one of {FORMS}, got {form!r}.")
+        object.__setattr__(self, "stages", tuple(self.stages))
+
+    def as_dict(self) -> dict:
+        """Plain values, for YAML."""
+        return asdict(self) | {"stages": list(self.stages)}
+
+
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe(
+            name="photos",
+            data="photos",
+            imgsz=640,
+            members={"baseline": "baseline", "halo": "residual"},
+            stages=(
+                {"imgsz": 320, "epochs": 160, "batch": 5, "nbs": 5, "lr0": 0.01, "lrf": 0.1},
+                {"imgsz": 640, "epochs": 30, "batch": 5, "nbs": 5, "lr0": 0.003, "lrf": 0.01, "warmup_epochs": 0.0},
+            ),
+            common={
+                "optimizer": "MuSGD",
+                "weight_decay": 0.0,
+                "warmup_epochs": 3.0,
+                "hsv_s": 0.0,
+                "hsv_v": 0.0,
+                **AS_IT_IS,
+            },
+            held_out=False,
+            about="ten photographs, memorised: the 8 of coco8, and bus.jpg and zidane.jpg of Ultralytics",
+        ),
+        Recipe(
+            name="meadow",
+            data="meadow",
+            imgsz=320,
+            members={"baseline": "baseline", "halo": "residual", "article": "article"},
+            stages=({"epochs": 24, "batch": 16, "nbs": 16, "lr0": 0.001, "lrf": 0.05, "cos_lr": True},),
+            common={"optimizer": "AdamW", "weight_decay": 0.0005, "warmup_epochs": 1.0, **AS_IT_IS, "fliplr": 0.5},
+            sizes={"train": 400, "val": 40, "test": 200},
+            about="generated scenes: bees, and flowers that a bee visits or not",
+        ),
+        Recipe(
+            name="smoke",
+            data="meadow",
+            imgsz=64,
+            members={"baseline": "baseline", "halo": "residual"},
+            stages=({"epochs": 1, "batch": 4, "nbs": 4, "lr0": 0.001},),
+            common={"optimizer": "AdamW", **AS_IT_IS},
+            sizes={"train": 8, "val": 4, "test": 4},
+            about="a few seconds, to see that everything runs; it learns nothing",
+        ),
+    )
+}

@@ -1,0 +1,53 @@
+"""Shared by all tests: a private configuration for Ultralytics, and where real data lies."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+# Before anything imports ultralytics: nothing of the person's own settings is read or written, nothing is fetched.
+os.environ["YOLO_CONFIG_DIR"] = tempfile.mkdtemp(prefix="halo-vis-tests-")
+os.environ.setdefault("YOLO_OFFLINE", "1")
+os.environ["YOLO_AUTOINSTALL"] = "false"
+os.environ["HALO_VIS_DATA"] = tempfile.mkdtemp(prefix="halo-vis-tests-")
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+
+import pytest
+import torch
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder with coco8 and bccd, see README; a stranger's clone has none and skips, with this one line."""
+    folder = Path(os.environ.get("HALO_VIS_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not (folder / "coco8").is_dir():
+        reason = f"real data (coco8, bccd) not found in {folder}; set HALO_VIS_TEST_DATA to run this test"
+        if os.environ.get("HALO_VIS_REQUIRE_DATA") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bus() -> Path:
+    """A photograph that Ultralytics installs: 810 x 1080, a bus and four people."""
+    from ultralytics import ASSETS
+
+    return Path(ASSETS) / "bus.jpg"
+
+
+@pytest.fixture(scope="session")
+def zidane() -> Path:
+    """A photograph that Ultralytics installs: 1280 x 720, two people."""
+    from ultralytics import ASSETS
+
+    return Path(ASSETS) / "zidane.jpg"
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    """Every test draws the same random numbers, alone or in the suite."""
+    torch.manual_seed(0)
