@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -128,11 +127,9 @@ def inspect(
         baseline=baseline,
         halo=halo,
         trace=halo_trace,
-        global_attention=MappingProxyType(
-            {"baseline": baseline_trace.global_attention, "halo": halo_trace.global_attention}
-        ),
+        global_attention={"baseline": baseline_trace.global_attention, "halo": halo_trace.global_attention},
         matches=match(baseline, halo),
-        milliseconds=MappingProxyType({"baseline": baseline_ms, "halo": halo_ms}),
+        milliseconds={"baseline": baseline_ms, "halo": halo_ms},
     )
 
 

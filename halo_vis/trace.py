@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -67,7 +66,10 @@ class _Pass:
 
 
 class Captured:
-    """Result of :func:`capture`: ``traces`` of the last predict (or forward pass), one per picture."""
+    """Result of :func:`capture`: ``traces`` of the last predict (or forward pass), one per picture.
+
+    Of a predict with ``stream=True`` the traces of the batch that it yielded last.
+    """
 
     def __init__(self) -> None:
         self.traces: list[Trace] = []
@@ -108,13 +110,12 @@ class Captured:
 
         return hook
 
-    def commit(self, letterboxes: list[Letterbox] | None = None, queries: list | None = None) -> None:
-        """Turn the last forward pass into traces on the CPU."""
+    def commit(self, letterboxes: list[Letterbox] | None = None, queries: list | None = None, add: bool = False) -> None:
+        """Turn the last forward pass into traces on the CPU; `add` keeps those of the batches before."""
         batch, _, height, width = self._pass.input_shape
         letterboxes = letterboxes or [Letterbox.none(height, width)] * batch
-        self.traces = [
-            _trace(self._root, self._pass, i, letterboxes[i], queries[i] if queries else ()) for i in range(batch)
-        ]
+        traces = [_trace(self._root, self._pass, i, letterboxes[i], queries[i] if queries else ()) for i in range(batch)]
+        self.traces = self.traces + traces if add else traces
         self._pass = _Pass()
 
 
@@ -140,13 +141,15 @@ def capture(model: YOLO | nn.Module) -> Iterator[Captured]:
 
     def on_start(predictor: object) -> None:
         captured.attach(predictor.model.model)
+        captured.traces = []  # a predict that fails must not leave those of the one before
 
     def on_result(predictor: object) -> None:
         boxes = [
             Letterbox.fit(im.shape[:2], tuple(predictor.imgsz), int(predictor.model.stride), _auto(predictor))
             for im in predictor.batch[1]
         ]
-        captured.commit(boxes, _queries(predictor, captured._pass))
+        # A folder comes in several batches, and all are wanted; a stream may never end.
+        captured.commit(boxes, _queries(predictor, captured._pass), add=not getattr(predictor, "stream", True))
 
     events = {"on_predict_start": on_start, "on_predict_postprocess_end": on_result}
     for event, callback in events.items():
@@ -199,7 +202,7 @@ def _trace(root: nn.Module, done: _Pass, i: int, letterbox: Letterbox, queries: 
             heads = qkv.reshape(module.num_heads, 2 * module.key_dim + module.head_dim, height, width)
             q, k = (_half(t.permute(2, 3, 0, 1)) for t in heads[:, : 2 * module.key_dim].split(module.key_dim, dim=1))
             own[name] = GlobalTrace(name, done.input_shape[2] // height, letterbox, q, k, module.scale)
-    return Trace(MappingProxyType(levels), MappingProxyType(own), letterbox, tuple(queries))
+    return Trace(levels, own, letterbox, tuple(queries))
 
 
 def _level_trace(layer: HaloAttention, done: _Pass, name: str, i: int, letterbox: Letterbox) -> LevelTrace:

@@ -63,12 +63,10 @@ RECIPES = {
         Recipe(
             name="photos",
             data="photos",
-            imgsz=640,
+            imgsz=480,
             members={"baseline": "baseline", "halo": "residual"},
-            stages=(
-                {"imgsz": 320, "epochs": 160, "batch": 5, "nbs": 5, "lr0": 0.01, "lrf": 0.1},
-                {"imgsz": 640, "epochs": 30, "batch": 5, "nbs": 5, "lr0": 0.003, "lrf": 0.01, "warmup_epochs": 0.0},
-            ),
+            # One size throughout: what is learned by heart at 320 is not known at 640 (tried).
+            stages=({"epochs": 160, "batch": 5, "nbs": 5, "lr0": 0.01, "lrf": 0.05},),
             common={
                 "optimizer": "MuSGD",
                 "weight_decay": 0.0,
@@ -85,7 +83,7 @@ RECIPES = {
             data="meadow",
             imgsz=320,
             members={"baseline": "baseline", "halo": "residual", "article": "article"},
-            stages=({"epochs": 24, "batch": 16, "nbs": 16, "lr0": 0.001, "lrf": 0.05, "cos_lr": True},),
+            stages=({"epochs": 20, "batch": 16, "nbs": 16, "lr0": 0.001, "lrf": 0.05, "cos_lr": True},),
             common={"optimizer": "AdamW", "weight_decay": 0.0005, "warmup_epochs": 1.0, **AS_IT_IS, "fliplr": 0.5},
             sizes={"train": 400, "val": 40, "test": 200},
             about="generated scenes: bees, and flowers that a bee visits or not",

@@ -1,0 +1,54 @@
+"""What a visitor may hand in, and where results are written."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+MAX_UPLOAD_BYTES = 64 * 1024 * 1024
+
+
+class Refused(ValueError):
+    """A request that the page does not take; the message is a key of texts.py."""
+
+
+def hosted() -> bool:
+    """True on a public host: a Hugging Face Space, or where HALO_VIS_HOSTED=1 says so."""
+    return bool(os.environ.get("SPACE_ID")) or os.environ.get("HALO_VIS_HOSTED") == "1"
+
+
+def work_folder() -> Path:
+    """Where the page writes: HALO_VIS_DATA, else a folder of its own in the temporary folder."""
+    folder = Path(os.environ.get("HALO_VIS_DATA") or Path(tempfile.gettempdir()) / "halo_vis")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder.resolve()
+
+
+def settle(folder: Path) -> None:
+    """Point everything that would write elsewhere at `folder`. Before gradio or ultralytics is imported."""
+    (folder / "config").mkdir(exist_ok=True)
+    os.environ["HALO_VIS_DATA"] = str(folder)
+    os.environ.setdefault("GRADIO_TEMP_DIR", str(folder / "served"))
+    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    os.environ.setdefault("YOLO_CONFIG_DIR", str(folder / "config"))
+    os.environ.setdefault("YOLO_AUTOINSTALL", "false")
+    os.environ.setdefault("YOLO_OFFLINE", "1")
+    os.environ.setdefault("ULTRALYTICS_SAFE_LOAD", "1")
+    os.environ.setdefault("MPLCONFIGDIR", str(folder / "config"))
+
+
+def uploaded(path: str | None, allowed: tuple[Path, ...]) -> Path:
+    """A path that came from the browser, if it lies in the upload folder or in one of `allowed`.
+
+    A raw request can name any file of the server; only what was uploaded (or offered as an example) is read.
+    """
+    if not path:
+        raise Refused("no_picture")
+    found = Path(path).resolve()
+    from gradio.utils import get_upload_folder
+
+    for folder in (Path(get_upload_folder()).resolve(), *allowed):
+        if found.is_relative_to(folder):
+            return found
+    raise Refused("foreign_path")

@@ -1,0 +1,280 @@
+"""The Inspect tab: choose a picture and a pair, run, explore."""
+
+from __future__ import annotations
+
+import html
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from demo import guards
+from demo.catalogue import COCO, OWN, Example, card_text, cards, default_imgsz, examples, halo_members
+from demo.explorer import explorer
+from demo.service import Service
+from demo.texts import text
+
+SIZES = [320, 480, 640, 960, 1280]
+log = logging.getLogger("halo_vis")
+
+
+def devices() -> list[str]:
+    """Devices that this machine may have, told without importing torch."""
+    import sys
+
+    found = ["auto", "cpu"]
+    if Path("/dev/nvidia0").exists():
+        found.append("cuda:0")
+    return [*found, "mps"] if sys.platform == "darwin" else found
+
+
+def status(message: str, kind: str = "note") -> str:
+    """A line below the controls; escaped, since names of files and classes are anybody's."""
+    return f'<p role="status" data-kind="{kind}">{html.escape(message)}</p>'
+
+
+def problem(error: Exception, lang: str) -> str:
+    """What the page says of an exception: the reason where it is ours to give, never a traceback."""
+    if isinstance(error, guards.Refused):
+        return status(text(lang, str(error)), "error")
+    if isinstance(error, (ValueError, OSError, RuntimeError, LookupError)):
+        log.info("refused: %s", error)
+        return status(text(lang, "failed", error=str(error).strip("'\"")), "error")
+    log.exception("an inspection failed", exc_info=error)
+    return status(text(lang, "unexpected"), "error")
+
+
+def pair_choices(lang: str) -> list[tuple[str, str]]:
+    """Title and value of every pair on offer."""
+    bundled = [(card["title"], name) for name, card in cards().items()]
+    official = [(f"COCO, YOLO26{name[-1]}", name) for name in COCO]
+    return [*bundled, *official, (text(lang, "own_pair"), OWN)]
+
+
+def member_update(pair: str, lang: str) -> dict[str, Any]:
+    """The radio of halo models: there only where a pair has several."""
+    members = halo_members(pair)
+    choices = [(text(lang, "member_article" if m == "article" else "member_halo"), m) for m in members]
+    return gr.update(choices=choices, value=members[0], visible=len(members) > 1)
+
+
+class InspectTab:
+    """Components and handlers. Built inside a Blocks context."""
+
+    def __init__(self, service: Service, lang: gr.components.Component, first: dict[str, Any] | None) -> None:
+        self.service, self.lang = service, lang
+        self.examples: list[Example] = examples()
+        self.labels: list[tuple[gr.components.Component, dict[str, str]]] = []
+        self._layout(first)
+        self._events()
+
+    def _label(self, component: gr.components.Component, **keys: str) -> gr.components.Component:
+        """Remember which texts a component shows, so that a change of language reaches it."""
+        self.labels.append((component, keys))
+        return component
+
+    def _layout(self, first: dict[str, Any] | None) -> None:
+        t = lambda key: text("en", key)  # noqa: E731 - the page is built in English and relabelled when it loads
+        with gr.Row(elem_id="body"):
+            with gr.Column(scale=1, min_width=270, elem_id="controls"):
+                self.picture = self._label(
+                    gr.Image(
+                        type="filepath", image_mode=None, sources=["upload", "clipboard", "webcam"], height=190,
+                        label=t("picture"), elem_id="picture",
+                        webcam_options=gr.WebcamOptions(mirror=False),
+                    ),
+                    label="picture",
+                )  # fmt: skip
+                self.gallery = self._label(
+                    gr.Gallery(
+                        [str(e.preview) for e in self.examples], columns=5, rows=1, height=66, show_label=False, allow_preview=False,
+                        interactive=False, label=t("examples"), elem_id="examples", object_fit="cover", buttons=[],
+                    ),
+                    label="examples",
+                )  # fmt: skip
+                first_pair = self.examples[0].pair if self.examples else COCO[0]
+                self.pair = self._label(
+                    gr.Dropdown(pair_choices("en"), value=first_pair, label=t("pair"), elem_id="pair"), label="pair"
+                )
+                self.member = self._label(
+                    gr.Radio(
+                        [(t("member_halo"), "halo")], value="halo", visible=False, label=t("member"), elem_id="member"
+                    ),
+                    label="member",
+                )
+                self.run = self._label(gr.Button(t("run"), variant="primary", elem_id="run"), value="run")
+                self.conf = self._label(
+                    gr.Slider(0.01, 0.95, 0.25, step=0.01, label=t("conf"), elem_id="conf"), label="conf"
+                )
+                self.imgsz = self._label(
+                    gr.Dropdown(SIZES, value=default_imgsz(first_pair), label=t("imgsz"), info=t("imgsz_info"), elem_id="imgsz"),
+                    label="imgsz", info="imgsz_info",
+                )  # fmt: skip
+                with gr.Accordion(t("more"), open=False) as more:
+                    self._label(more, label="more")
+                    self.head = self._label(
+                        gr.Radio(["one-to-many", "NMS-free"], value="one-to-many", label=t("head"), info=t("head_info")),
+                        label="head", info="head_info",
+                    )  # fmt: skip
+                    self.iou = self._label(gr.Slider(0.1, 0.95, 0.7, step=0.05, label=t("iou")), label="iou")
+                    self.device = self._label(gr.Dropdown(devices(), value="auto", label=t("device")), label="device")
+                    self.fetch = self._label(gr.Checkbox(False, label=t("fetch"), elem_id="fetch"), label="fetch")
+                    kinds = [".safetensors"] if guards.hosted() else [".safetensors", ".pt"]
+                    self.own_baseline = self._label(
+                        gr.File(file_types=kinds, type="filepath", label=t("own_baseline"), height=90),
+                        label="own_baseline",
+                    )
+                    self.own_halo = self._label(
+                        gr.File(file_types=kinds, type="filepath", label=t("own_halo"), height=90), label="own_halo"
+                    )
+                with gr.Accordion(t("card"), open=False) as about:
+                    self._label(about, label="card")
+                    self.card = gr.Markdown(card_text(first_pair, "en"), elem_id="card")
+            with gr.Column(scale=5, min_width=320, elem_id="stage"):
+                self.explorer = explorer(first)
+                self.status = gr.HTML(status(t("ready")), elem_id="status")
+                with gr.Row():
+                    self.zip = self._label(gr.Button(t("zip"), size="sm", elem_id="zip"), value="zip")
+                    self.zip_link = gr.DownloadButton("zip", elem_id="zip-link", interactive=True)
+        self.seen = gr.State(None, time_to_live=1800)
+        with gr.Row(visible=False):
+            self.api_json, self.api_overlay, self.api_files = (
+                gr.JSON(),
+                gr.Image(type="filepath"),
+                gr.File(file_count="multiple"),
+            )
+            self.api_button = gr.Button("inspect")
+
+    @property
+    def settings(self) -> list[gr.components.Component]:
+        """The components that decide how a picture is inspected, in the order of `_request`."""
+        return [self.pair, self.member, self.conf, self.imgsz, self.head, self.iou, self.device]
+
+    def _events(self) -> None:
+        quiet = {"show_progress": "hidden", "api_visibility": "private"}
+        heavy = {**quiet, "concurrency_id": "inspect", "concurrency_limit": 4}
+        inputs = [self.picture, *self.settings, self.fetch, self.own_baseline, self.own_halo, self.lang]
+        outputs = [self.explorer, self.status, self.seen]
+        self.run.click(self.on_run, inputs, outputs, **heavy)
+        chosen = [self.picture, self.pair, self.member, self.imgsz, self.card]
+        self.gallery.select(self.on_example, [self.lang], chosen, **quiet).success(
+            self.on_run, inputs, outputs, **heavy
+        )
+        self.pair.input(self.on_pair, [self.pair, self.lang], [self.member, self.imgsz, self.card], **quiet)
+        self.zip.click(self.on_zip, [self.seen, self.lang], [self.zip_link, self.status], **heavy).success(
+            None, js="() => { document.querySelector('#zip-link').click() }", **quiet
+        )
+        self.api_button.click(
+            self.on_api,
+            [self.picture, self.pair, self.member, self.conf, self.imgsz, self.head],
+            [self.api_json, self.api_overlay, self.api_files],
+            api_name="inspect",
+            api_description="Both models on one picture: detections and matches, the attention of one level, all files.",
+            concurrency_id="inspect",
+            concurrency_limit=4,
+        )
+
+    def relabel(self, lang: str) -> list[dict[str, Any]]:
+        """Updates for every labelled component, in the order of `labels`."""
+        return [gr.update(**{k: text(lang, key) for k, key in keys.items()}) for _, keys in self.labels]
+
+    def on_pair(self, pair: str, lang: str) -> tuple:
+        """Another pair: its members, its image size, its card."""
+        return member_update(pair, lang), default_imgsz(pair), card_text(pair, lang)
+
+    def on_example(self, event: gr.SelectData, lang: str) -> tuple:
+        """An example brings its picture and the pair that suits it."""
+        example = self.examples[event.index]
+        path = example.path(self.service.folder / "examples")
+        member, imgsz, card = self.on_pair(example.pair, lang)
+        return str(path), example.pair, member, imgsz, card
+
+    def on_run(
+        self, picture: str | None, pair: str, member: str, conf: float, imgsz: int, head: str, iou: float, device: str,
+        fetch: bool, own_baseline: str | None, own_halo: str | None, lang: str,
+    ) -> Iterator[tuple]:  # fmt: skip
+        """Run both models; first says what it does, then shows the result or the reason why there is none."""
+        try:
+            path = self._allowed(picture)
+            yield gr.skip(), status(text(lang, "running" if self.service.ready() else "loading")), gr.skip()
+            seen = self.service.inspect(
+                self._request(pair, member, fetch, own_baseline, own_halo),
+                path,
+                path.name,
+                self._settings(conf, imgsz, head, iou, device),
+            )
+            value = self.service.publish(seen)
+        except Exception as error:
+            yield gr.skip(), problem(error, lang), gr.skip()
+            return
+        yield value, status(self._done(seen, lang)), seen
+
+    def on_zip(self, seen: Any, lang: str) -> Iterator[tuple]:
+        """Pack the files of the result on the page; the first picture is inspected for it."""
+        yield gr.skip(), status(text(lang, "packing"))
+        try:
+            if seen is None:
+                example = self.examples[0]
+                path = example.path(self.service.folder / "examples")
+                request = self._request(example.pair, halo_members(example.pair)[0], False, None, None)
+                seen = self.service.inspect(request, path, path.name, {})
+            packed = self.service.pack(seen)
+        except Exception as error:
+            yield gr.skip(), problem(error, lang)
+            raise gr.Error(text(lang, "unexpected"), visible=False) from None  # stops the download that would follow
+        yield gr.update(value=str(packed)), status(packed.name)
+
+    def on_api(self, picture: str, pair: str, member: str, conf: float, imgsz: int, head: str) -> tuple:
+        """The /inspect endpoint."""
+        try:
+            path = self._allowed(picture)
+            settings = self._settings(conf, imgsz, head, 0.7, "auto")
+            seen = self.service.inspect(self._request(pair, member, False, None, None), path, path.name, settings)
+            files = self.service.write(seen)
+        except Exception as error:
+            message = text("en", str(error)) if isinstance(error, guards.Refused) else str(error)
+            raise gr.Error(html.escape(message)) from None
+        import json
+
+        found = json.loads(next(f for f in files if f.name == "detections.json").read_text(encoding="utf-8"))
+        overlays = [f for f in files if f.name.startswith("attention_")] or [f for f in files if f.suffix == ".png"]
+        return found, str(overlays[len(overlays) // 2]), [str(f) for f in files]
+
+    def _allowed(self, picture: str | None) -> Path:
+        """The picture's path, if the page may read it."""
+        installed = {e.path(self.service.folder / "examples").parent for e in self.examples if e.scene is None}
+        return guards.uploaded(picture, (self.service.folder / "examples", *(p.resolve() for p in installed)))
+
+    def _request(self, pair: str, member: str, fetch: bool, own_baseline: str | None, own_halo: str | None) -> dict:
+        """Arguments of Service.pair."""
+        if pair != OWN:
+            return {"name": pair, "member": member or "halo", "fetch": bool(fetch)}
+        if not own_baseline:
+            raise guards.Refused("own_missing")
+        files = [str(guards.uploaded(f, ())) if f else None for f in (own_baseline, own_halo)]
+        if guards.hosted() and any(f and not f.endswith(".safetensors") for f in files):
+            raise guards.Refused("pt_hosted")
+        return {"name": OWN, "member": "halo", "own": tuple(files)}
+
+    @staticmethod
+    def _settings(conf: float, imgsz: int, head: str, iou: float, device: str) -> dict[str, Any]:
+        """Arguments of halo_vis.inspect."""
+        device = None if device in (None, "auto") else device
+        return {"conf": float(conf), "imgsz": int(imgsz), "head": head, "iou": float(iou), "device": device}
+
+    @staticmethod
+    def _done(seen: Any, lang: str) -> str:
+        """One line that sums the result up."""
+        return text(
+            lang,
+            "done",
+            name=seen.picture.name,
+            baseline=len(seen.baseline),
+            halo=len(seen.halo),
+            baseline_ms=round(seen.milliseconds["baseline"]),
+            halo_ms=round(seen.milliseconds["halo"]),
+            device=seen.settings.device,
+            imgsz=seen.settings.imgsz,
+        )
