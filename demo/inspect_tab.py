@@ -81,19 +81,32 @@ class InspectTab:
             with gr.Column(scale=1, min_width=270, elem_id="controls"):
                 self.picture = self._label(
                     gr.Image(
-                        type="filepath", image_mode=None, sources=["upload", "clipboard", "webcam"], height=190,
-                        label=t("picture"), elem_id="picture",
+                        type="filepath",
+                        image_mode=None,
+                        sources=["upload", "clipboard", "webcam"],
+                        height=190,
+                        label=t("picture"),
+                        elem_id="picture",
                         webcam_options=gr.WebcamOptions(mirror=False),
                     ),
                     label="picture",
-                )  # fmt: skip
+                )
                 self.gallery = self._label(
                     gr.Gallery(
-                        [str(e.preview) for e in self.examples], columns=5, rows=1, height=66, show_label=False, allow_preview=False,
-                        interactive=False, label=t("examples"), elem_id="examples", object_fit="cover", buttons=[],
+                        [str(e.preview) for e in self.examples],
+                        columns=5,
+                        rows=1,
+                        height=66,
+                        show_label=False,
+                        allow_preview=False,
+                        interactive=False,
+                        label=t("examples"),
+                        elem_id="examples",
+                        object_fit="cover",
+                        buttons=[],
                     ),
                     label="examples",
-                )  # fmt: skip
+                )
                 first_pair = self.examples[0].pair if self.examples else COCO[0]
                 self.pair = self._label(
                     gr.Dropdown(pair_choices("en"), value=first_pair, label=t("pair"), elem_id="pair"), label="pair"
@@ -109,15 +122,21 @@ class InspectTab:
                     gr.Slider(0.01, 0.95, 0.25, step=0.01, label=t("conf"), elem_id="conf"), label="conf"
                 )
                 self.imgsz = self._label(
-                    gr.Dropdown(SIZES, value=default_imgsz(first_pair), label=t("imgsz"), info=t("imgsz_info"), elem_id="imgsz"),
-                    label="imgsz", info="imgsz_info",
-                )  # fmt: skip
+                    gr.Dropdown(
+                        SIZES, value=default_imgsz(first_pair), label=t("imgsz"), info=t("imgsz_info"), elem_id="imgsz"
+                    ),
+                    label="imgsz",
+                    info="imgsz_info",
+                )
                 with gr.Accordion(t("more"), open=False) as more:
                     self._label(more, label="more")
                     self.head = self._label(
-                        gr.Radio(["one-to-many", "NMS-free"], value="one-to-many", label=t("head"), info=t("head_info")),
-                        label="head", info="head_info",
-                    )  # fmt: skip
+                        gr.Radio(
+                            ["one-to-many", "NMS-free"], value="one-to-many", label=t("head"), info=t("head_info")
+                        ),
+                        label="head",
+                        info="head_info",
+                    )
                     self.iou = self._label(gr.Slider(0.1, 0.95, 0.7, step=0.05, label=t("iou")), label="iou")
                     self.device = self._label(gr.Dropdown(devices(), value="auto", label=t("device")), label="device")
                     self.fetch = self._label(gr.Checkbox(False, label=t("fetch"), elem_id="fetch"), label="fetch")
@@ -171,7 +190,7 @@ class InspectTab:
             [self.picture, self.pair, self.member, self.conf, self.imgsz, self.head],
             [self.api_json, self.api_overlay, self.api_files],
             api_name="inspect",
-            api_description="Both models on one picture: detections and matches, the attention of one level, all files.",
+            api_description="Both models on one picture: detections and matches, one attention map, all files.",
             concurrency_id="inspect",
             concurrency_limit=4,
         )
@@ -192,9 +211,20 @@ class InspectTab:
         return str(path), example.pair, member, imgsz, card
 
     def on_run(
-        self, picture: str | None, pair: str, member: str, conf: float, imgsz: int, head: str, iou: float, device: str,
-        fetch: bool, own_baseline: str | None, own_halo: str | None, lang: str,
-    ) -> Iterator[tuple]:  # fmt: skip
+        self,
+        picture: str | None,
+        pair: str,
+        member: str,
+        conf: float,
+        imgsz: int,
+        head: str,
+        iou: float,
+        device: str,
+        fetch: bool,
+        own_baseline: str | None,
+        own_halo: str | None,
+        lang: str,
+    ) -> Iterator[tuple]:
         """Run both models; first says what it does, then shows the result or the reason why there is none."""
         try:
             path = self._allowed(picture)

@@ -84,7 +84,7 @@ class Service:
             return pair
 
     def inspect(self, pair_args: dict[str, Any], picture: Path, name: str, settings: dict[str, Any]) -> Inspection:
-        """Run both models. The pair is loaded here, in the parent: a ZeroGPU call runs in a fork that is thrown away."""
+        """Run both models. The pair is loaded here, in the parent: a ZeroGPU call runs in a throw-away fork."""
         from halo_vis.picture import Picture, read_picture
 
         pair = self.pair(**pair_args)

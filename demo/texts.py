@@ -19,7 +19,7 @@ TEXTS: dict[str, dict[str, str]] = {
         "imgsz_info": "longer side of the model's input, pixels",
         "more": "More",
         "head": "Detection head",
-        "head_info": "one-to-many with NMS is Ultralytics' default, and the head through which the halo layers learn",
+        "head_info": "one-to-many with NMS is Ultralytics' default; the halo layers learn through it",
         "one-to-many": "one-to-many, NMS",
         "NMS-free": "NMS-free",
         "iou": "NMS threshold (IoU)",
@@ -36,8 +36,8 @@ TEXTS: dict[str, dict[str, str]] = {
         "ready": "First picture: precomputed. Choose an example or a picture of your own, then Run.",
         "loading": "Loading the models; the first run takes a few seconds.",
         "running": "Running both models.",
-        "done": "{name}: baseline {baseline} boxes in {baseline_ms} ms, with HaloAttention {halo} boxes in {halo_ms} ms, "
-        "on {device} at {imgsz}.",
+        "done": "{name}: baseline {baseline} boxes in {baseline_ms} ms, with HaloAttention {halo} in {halo_ms} ms, on "
+        "{device} at {imgsz}.",
         "no_picture": "There is no picture. Drop one, or choose an example.",
         "foreign_path": "This picture was not uploaded here. Upload it.",
         "own_missing": "Own weights are chosen, but there is no baseline file. Upload one under More.",

@@ -78,7 +78,8 @@ def _yolo(rest: list[str]) -> int:
     """The yolo command line, with our layers registered by the import of this package."""
     from ultralytics.cfg import entrypoint
 
-    entrypoint(" ".join(rest))
+    sys.argv[:] = ["yolo", *rest]  # in place: Ultralytics holds this very list
+    entrypoint()
     return 0
 
 

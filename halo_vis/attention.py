@@ -69,6 +69,11 @@ def relative_logits(q: Tensor, rel_height: Tensor, rel_width: Tensor, block_size
     return (rows[..., :, None] + cols[..., None, :]).reshape(n, heads, b * b, w * w)
 
 
+def _check_mask(mask: object) -> None:
+    if mask not in MASKS:
+        raise ValueError(f"HaloAttention: mask must be one of {MASKS}, got {mask!r}. Use 'valid' unless you compare.")
+
+
 def halo_attention(
     q: Tensor,
     k: Tensor,
@@ -93,6 +98,7 @@ def halo_attention(
     Returns:
         (B, H, W, heads * d).
     """
+    _check_mask(mask)
     height, width = q.shape[1:3]
     # Always padded, if by nothing: a branch on the size would freeze into an exported graph.
     extra = (0, 0, 0, -width % block_size, 0, -height % block_size)
@@ -114,7 +120,7 @@ def halo_attention(
     else:
         whole = inside.all(-1, keepdim=True)
         per_picture = per_picture.masked_fill(whole, 0.0).masked_fill(inside & ~whole, float("-inf"))
-        q = q * 0.0
+        q = torch.zeros_like(q)
     bias = per_picture.flatten(0, 1)
 
     out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype), scale=1.0)
@@ -124,7 +130,7 @@ def halo_attention(
 class RelPosEmb(nn.Module):
     """The two tables of relative positions; named and shaped as in the article, so that its checkpoints load.
 
-    Of the 2 w - 1 rows a table has, only the last b + w - 1 are ever used (notes in the repository's README).
+    Of the 2 w - 1 rows a table has, only the last b + w - 1 are ever used: a query lies inside the block, its keys in the window.
     """
 
     def __init__(self, block_size: int, rel_size: int, dim_head: int) -> None:
@@ -144,7 +150,8 @@ def _whole_number(name: str, value: object, least: int) -> int:
             else ""
         )
         raise TypeError(
-            f"HaloAttention: {name} must be a whole number, got {value!r} ({type(value).__name__}).{hint or ' Pass an int.'}"
+            f"HaloAttention: {name} must be a whole number, got {value!r} ({type(value).__name__})."
+            f"{hint or ' Pass an int.'}"
         )
     if value < least:
         raise ValueError(f"HaloAttention: {name} must be at least {least}, got {value}. Pass {least} or more.")
@@ -190,10 +197,7 @@ class HaloAttention(nn.Module):
         self.halo_size = _whole_number("halo_size", halo_size, 0)
         self.dim_head = _whole_number("dim_head", dim_head, 1)
         self.heads = max(1, dim // dim_head) if heads is None else _whole_number("heads", heads, 1)
-        if mask not in MASKS:
-            raise ValueError(
-                f"HaloAttention: mask must be one of {MASKS}, got {mask!r}. Use 'valid' unless you compare."
-            )
+        _check_mask(mask)
         if not isinstance(residual, bool):
             raise TypeError(f"HaloAttention: residual must be True or False, got {residual!r}. Pass a bool.")
         self.mask = mask
@@ -228,9 +232,10 @@ class HaloAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, dim, H, W) -> (B, dim, H, W)."""
         if x.ndim != 4 or x.shape[1] != self.dim:
+            channels = x.shape[1] if x.ndim == 4 else "<channels>"
             raise ValueError(
                 f"HaloAttention: expected a map of shape (B, {self.dim}, H, W), got {tuple(x.shape)}. "
-                f"Make the layer with dim={x.shape[1] if x.ndim == 4 else '<channels>'}, or feed it {self.dim} channels."
+                f"Make the layer with dim={channels}, or feed it {self.dim} channels."
             )
         cells = x.permute(0, 2, 3, 1)
         q = self.to_q(cells)
@@ -259,7 +264,9 @@ class HaloAttention(nn.Module):
     def __setstate__(self, state: dict) -> None:
         """Also takes the state of the article's module, which knows neither mask nor residual.
 
-        Its mask was the published one. It stores `scale` as a number, a property here.
+        Its mask is taken to be the published one: the state does not tell, and a module that was saved from the
+        corrected halonet-pytorch 0.0.5 looks the same (set ``mask = "valid"`` on that one). It stores `scale` as a
+        number, a property here.
         """
         state = dict(state)
         scale = state.pop("scale", None)

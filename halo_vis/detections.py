@@ -31,7 +31,8 @@ class Detections:
         n = len(self.xyxy)
         if self.xyxy.shape != (n, 4) or self.conf.shape != (n,) or self.cls.shape != (n,):
             raise ValueError(
-                f"Detections: expected shapes (N, 4), (N,), (N,), got {self.xyxy.shape}, {self.conf.shape}, {self.cls.shape}."
+                f"Detections: expected shapes (N, 4), (N,), (N,), got {self.xyxy.shape}, {self.conf.shape}, "
+                f"{self.cls.shape}."
             )
 
     def __len__(self) -> int:

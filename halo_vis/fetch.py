@@ -8,6 +8,7 @@ later use is held to it.
 from __future__ import annotations
 
 import hashlib
+import http.client
 import json
 import os
 import tempfile
@@ -23,6 +24,7 @@ from halo_vis.weights import WeightsError, file_hash
 RELEASE = "https://api.github.com/repos/ultralytics/assets/releases/tags/v8.4.0"
 NAMES = tuple(f"yolo26{scale}{task}.pt" for scale in "nsmlx" for task in ("", "-seg"))
 LARGEST = 512 * 1024 * 1024  # bytes; the largest official file has 0.14 GB
+LARGEST_METADATA = 8 * 1024 * 1024
 CONNECT_SECONDS = 10.0
 
 
@@ -88,8 +90,8 @@ def official_weights(
                 return place, str(Origin("disk", ""))
     if not fetch:
         raise FetchError(
-            f"{name} is not on this machine (looked for {kept}). Ask for the download (fetch=True, or the button on the "
-            "page), or put the file there."
+            f"{name} is not on this machine (looked for {kept}). Ask for the download (fetch=True, or the button on "
+            "the page), or put the file there."
         )
     deadline = time.monotonic() + limit_s
     release = release or os.environ.get("HALO_VIS_RELEASE") or RELEASE
@@ -114,44 +116,55 @@ def _check_kept(path: Path) -> str:
         return str(Origin("disk", ""))
     try:
         origin = Origin(**json.loads(_record(path).read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
+        said = str(origin)
+    except (ValueError, TypeError, KeyError) as error:
         raise FetchError(
             f"{_record(path).name} is damaged ({error}). Delete it and {path.name}, and fetch again."
         ) from error
     found = file_hash(path)
     if found != origin.sha256:
         raise WeightsError(f"{path} has sha256 {found}, expected {origin.sha256}. Delete it and fetch it again.")
-    return str(origin)
+    return said
 
 
-def _open(url: str, deadline: float):
+def _open(url: str, deadline: float) -> http.client.HTTPResponse:
     left = deadline - time.monotonic()
     if left <= 0:
         raise FetchError(f"time is up before {url} was asked.")
-    request = urllib.request.Request(url, headers={"User-Agent": "halo_vis", "Accept": "*/*"})
     try:
+        request = urllib.request.Request(url, headers={"User-Agent": "halo_vis", "Accept": "*/*"})
+        if request.type not in ("http", "https"):
+            raise ValueError(f"{request.type} is not http or https")
         return urllib.request.urlopen(request, timeout=min(CONNECT_SECONDS, left))
     except urllib.error.HTTPError as error:
         raise FetchError(f"{url} answered {error.code}. Try later, or put the file in place by hand.") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         raise FetchError(
-            f"{url} cannot be reached ({getattr(error, 'reason', error)}). Without a network, put the file in place by hand."
+            f"{url} cannot be reached ({getattr(error, 'reason', error)}). Without a network, put the file in place by "
+            "hand."
         ) from error
 
 
 def _release_entry(name: str, release: str, deadline: float) -> dict:
     """What the release says of one file: url, size, digest."""
-    with _open(release, deadline) as answer:
-        body = answer.read(8 * 1024 * 1024)
+    body = b""
+    try:
+        with _open(release, deadline) as answer:
+            while len(body) < LARGEST_METADATA and (chunk := answer.read1(1 << 16)):
+                body += chunk
+                if time.monotonic() > deadline:
+                    raise FetchError(f"{release}: time is up while its metadata was read. Try again on a faster line.")
+    except (OSError, http.client.HTTPException) as error:
+        raise FetchError(f"{release}: its metadata could not be read ({error}). Try again.") from error
     try:
         for asset in json.loads(body)["assets"]:
             if asset["name"] == name:
-                digest = asset.get("digest") or ""
+                digest = str(asset.get("digest") or "").lower()
                 algorithm, _, value = digest.partition(":")
                 if digest and (algorithm != "sha256" or len(value) != 64):
                     raise ValueError(f"digest {digest!r}")
                 return {"url": str(asset["browser_download_url"]), "size": int(asset["size"]), "sha256": value}
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise FetchError(f"the release's metadata at {release} cannot be understood ({error}).") from error
     raise FetchError(f"the release at {release} has no file {name}.")
 
@@ -185,7 +198,7 @@ def _download(entry: dict, kept: Path, deadline: float, progress: Callable[[int,
         _record(kept).write_text(json.dumps(origin.__dict__) + "\n", encoding="utf-8")
         Path(partial).replace(kept)
         return origin
-    except (OSError, urllib.error.URLError) as error:
+    except (OSError, http.client.HTTPException) as error:
         raise FetchError(f"{url}: the download broke off ({error}). Try again.") from error
     finally:
         Path(partial).unlink(missing_ok=True)

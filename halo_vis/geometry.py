@@ -1,4 +1,4 @@
-"""Where things are: cells, blocks and windows on a feature map, and the letterbox between a photo and the model's input.
+"""Where things are: cells, blocks and windows on a map, and the letterbox between a photo and the model's input.
 
 Three kinds of coordinates: *photo* pixels, *input* pixels (the letterboxed tensor) and *cells* of a map of some stride.
 A pixel or cell n covers the half-open interval [n, n + 1). Order is ``y, x`` for cells, ``xyxy`` for boxes.

@@ -49,6 +49,8 @@ class Settings:
             )
         if self.head not in HEADS:
             raise ValueError(f"head must be one of {HEADS}, got {self.head!r}.")
+        if not _is_there(self.device):
+            raise ValueError(f"device {self.device!r} is not on this machine. Use cpu, or {default_device()}.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +83,17 @@ class Inspection:
         from halo_vis.files import save  # files draw with matplotlib, which a page that only predicts never needs
 
         return save(self, Path(folder))
+
+
+def _is_there(device: str) -> bool:
+    """Whether torch can use a device; Ultralytics would answer with ten lines on how to install CUDA."""
+    try:
+        kind, number = torch.device(device).type, torch.device(device).index or 0
+    except (RuntimeError, TypeError):
+        return False
+    if kind == "cuda":
+        return torch.cuda.is_available() and number < torch.cuda.device_count()
+    return kind == "cpu" or (kind == "mps" and torch.backends.mps.is_available())
 
 
 def default_device() -> str:

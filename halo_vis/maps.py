@@ -103,7 +103,7 @@ class LevelTrace:
         return softmax(logits.reshape(heads, n_rows, n_cols, w * w)).reshape(position.shape).astype(np.float32)
 
     def _view(self, weights: np.ndarray, by: int, bx: int, head: int | None, of: str) -> np.ndarray:
-        """(heads, ..., w, w) weights -> (..., w, w) rows of one head or all, of weights or contributions, sum 1 or 0."""
+        """(heads, ..., w, w) weights -> (..., w, w) rows of one head or all, weights or contributions, sum 1 or 0."""
         check_head(head, self.heads)
         check_of(of)
         if of == "weight":
@@ -171,7 +171,8 @@ class LevelTrace:
         """Entropy of the row as a share of the largest it could have (1: uniform over the keys the mask allows)."""
         row, n = self.row(y, x, head, of), int(self.allowed(y, x).sum())
         p = row[row > 0].astype(np.float64)
-        return float(-(p * np.log(p)).sum() / np.log(n)) if n > 1 else 0.0
+        # float32 rows sum to 1 up to rounding, which must show neither as more than 1 nor as -0.
+        return min(1.0, max(0.0, float(-(p * np.log(p)).sum() / np.log(n)))) if n > 1 else 0.0
 
     def distance(self, y: int, x: int, head: int | None = None, of: str = "weight") -> float:
         """Mean distance, in photo pixels, from the query's centre to the centres of the cells it looks at.

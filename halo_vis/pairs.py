@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +18,7 @@ from ultralytics.nn import tasks
 from halo_vis.attention import HaloAttention, RelPosEmb
 from halo_vis.fetch import official_weights
 from halo_vis.transplant import SCALES, architecture_of, build, transplant
-from halo_vis.weights import WeightsError, file_hash, read_weights
+from halo_vis.weights import Header, WeightsError, file_hash, read_weights
 
 BUNDLED = Path(__file__).parent.parent / "assets" / "pairs"
 FORM_TITLES = {"residual": "HaloAttention, residual", "article": "HaloAttention, article's form"}
@@ -130,7 +134,8 @@ def _coco_pair(name: str, fetch: bool) -> Pair:
         f"coco-{scale}",
         f"Official YOLO26{scale}, COCO",
         640,
-        "The halo layers are transplanted and untrained: detections equal the baseline's, attention is feature similarity.",
+        "The halo layers are transplanted and untrained: detections equal the baseline's, attention is feature "
+        "similarity.",
         members={
             "baseline": {"origin": origin, "sha256": file_hash(path)},
             "halo": {"origin": "transplanted, untrained"},
@@ -150,7 +155,12 @@ def _own_pair(baseline: Path, halo: Path | None) -> Pair:
         )
     if a.task != b.task:
         raise PairError(f"{baseline.name} is for {a.task}, {halo.name} for {b.task}: a pair needs one task.")
-    imgsz = int(getattr(first.model, "args", {}).get("imgsz") or 640) if isinstance(first.model.args, dict) else 640
+    if first.names != second.names:
+        raise PairError(
+            f"{baseline.name} and {halo.name} know different classes ({len(first.names)} and {len(second.names)}): "
+            "train both on the same data."
+        )
+    imgsz = first.model.args.get("imgsz") or 640
     files = {"baseline": baseline} | ({"halo": halo} if halo else {})
     members = {k: {"file": p.name, "sha256": file_hash(p)} for k, p in files.items()}
     title = baseline.stem if halo is None else f"{baseline.stem} and {halo.stem}"
@@ -159,10 +169,18 @@ def _own_pair(baseline: Path, halo: Path | None) -> Pair:
 
 def _read_own(path: Path) -> YOLO:
     if path.suffix == ".safetensors":
-        return read_weights(path)[0]
+        yolo, header = read_weights(path)
+        _set_imgsz(yolo, header.provenance.get("imgsz"))
+        return yolo
     if path.suffix == ".pt":
         return read_pt(path)
     raise PairError(f"{path.name}: weights are .safetensors of HaloVis or .pt of Ultralytics.")
+
+
+def _set_imgsz(yolo: YOLO, imgsz: object) -> None:
+    """Remember the size a model was trained at, if it is one."""
+    if isinstance(imgsz, int) and not isinstance(imgsz, bool) and imgsz > 0:
+        yolo.model.args["imgsz"] = imgsz
 
 
 def read_pt(path: str | Path) -> YOLO:
@@ -185,24 +203,46 @@ def read_pt(path: str | Path) -> YOLO:
         torch.serialization.add_safe_globals(
             [(ours[n.rpartition(".")[2]], n) for n in named if n.rpartition(".")[2] in ours]
         )
-        checkpoint, _ = tasks.torch_safe_load(str(path), safe_only=True)
+        with _plain_name(path) as plain:
+            checkpoint, _ = tasks.torch_safe_load(str(plain), safe_only=True)
         # torch.load turns what a pickle raises into many types; each means the same here: not a file we can take.
     except Exception as error:
-        raise WeightsError(f"{path.name} cannot be read as weights ({type(error).__name__}: {error}).") from error
-    model = (checkpoint.get("ema") or checkpoint.get("model")) if isinstance(checkpoint, dict) else None
+        raise WeightsError(
+            f"{path.name} cannot be read as weights ({type(error).__name__}: {' '.join(str(error).split())[:400]})."
+        ) from error
     try:
+        model = checkpoint.get("ema") or checkpoint.get("model")
         architecture = architecture_of(model)
-    except (ValueError, AttributeError, TypeError, IndexError) as error:
+        # The limits that a header of ours has to keep: a checkpoint may ask for no more than a safetensors file.
+        header = Header(architecture, {int(k): str(v) for k, v in model.names.items()})
+        state = {k: v.float() if v.is_floating_point() else v for k, v in model.state_dict().items()}
+        arguments = checkpoint.get("train_args") or {}
+    except (ValueError, AttributeError, TypeError, IndexError, KeyError) as error:
         raise WeightsError(f"{path.name} holds no YOLO26 that HaloVis knows: {error}") from error
-    yolo = build(architecture, {int(k): str(v) for k, v in dict(model.names).items()})
-    state = {k: v.float() if v.is_floating_point() else v for k, v in model.state_dict().items()}
+    yolo = build(architecture, header.names)
     try:
         yolo.model.load_state_dict(state)
     except RuntimeError as error:
-        raise WeightsError(f"{path.name} does not fit a YOLO26{architecture.scale} ({str(error)[:300]}).") from error
-    arguments = checkpoint.get("train_args") or {}
-    if isinstance(arguments, dict) and isinstance(arguments.get("imgsz"), int):
-        yolo.model.args["imgsz"] = arguments["imgsz"]
+        raise WeightsError(
+            f"{path.name} does not fit a YOLO26{architecture.scale} ({' '.join(str(error).split())[:300]})."
+        ) from error
+    _set_imgsz(yolo, arguments.get("imgsz") if isinstance(arguments, dict) else None)
     yolo.model.eval()
     yolo.ckpt = {"model": yolo.model}
     return yolo
+
+
+@contextmanager
+def _plain_name(path: Path) -> Iterator[Path]:
+    """The file under a name that Ultralytics leaves alone.
+
+    It strips spaces and apostrophes from names and, not finding the file, looks elsewhere and then asks its download
+    server: a home folder named o'brien would end there.
+    """
+    if str(path) == str(path).strip().replace("'", ""):
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        plain = Path(folder) / "weights.pt"
+        shutil.copyfile(path, plain)
+        yield plain

@@ -49,23 +49,27 @@ def read_picture(source: str | Path | Image.Image | np.ndarray | Picture) -> Pic
             )
         return Picture(np.ascontiguousarray(source), "array")
     if isinstance(source, Image.Image):
-        return Picture(_pixels(source, "the picture"), Path(getattr(source, "filename", "") or "picture").name)
-    path = Path(source)
-    if not path.is_file():
-        raise FileNotFoundError(f"no picture at {path}. Check the path.")
+        name = Path(getattr(source, "filename", "") or "picture").name
+    else:
+        name = Path(source).name
+        if not Path(source).is_file():
+            raise FileNotFoundError(f"no picture at {source}. Check the path.")
     try:
-        with Image.open(path) as image:
-            return Picture(_pixels(image, path.name), path.name)
+        if isinstance(source, Image.Image):  # opened, but perhaps not decoded yet
+            return Picture(_pixels(source, name), name)
+        with Image.open(source) as image:
+            return Picture(_pixels(image, name), name)
     except PictureError:
         raise
     except Image.DecompressionBombError as error:
         raise PictureError(
-            f"{path.name} is too large ({error}). Scale it down to {LARGEST_PIXELS // 10**6} megapixels."
+            f"{name} is too large ({error}). Scale it down to {LARGEST_PIXELS // 10**6} megapixels."
         ) from error
-    # Ultralytics patches Image.open to try HEIF; without its optional package that ends in an ImportError.
-    except (OSError, SyntaxError, ValueError, ImportError, EOFError) as error:
+    # Decoders raise almost anything on damaged files (struct.error, KeyError, TypeError, ...), and Ultralytics patches
+    # Image.open to try HEIF, which ends in an ImportError without its optional package. All of it means the same.
+    except Exception as error:
         raise PictureError(
-            f"{path.name} cannot be read as a picture. Use a JPEG, PNG or WebP file that opens elsewhere."
+            f"{name} cannot be read as a picture. Use a JPEG, PNG or WebP file that opens elsewhere."
         ) from error
 
 
@@ -74,7 +78,7 @@ def find_pictures(sources: list[str | Path]) -> list[Path]:
     found: list[Path] = []
     for source in map(Path, sources):
         if source.is_dir():
-            found += sorted(p for p in source.iterdir() if p.suffix.lower() in SUFFIXES)
+            found += sorted(p for p in source.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
         else:
             found.append(source)
     if not found:
@@ -86,10 +90,16 @@ def _pixels(image: Image.Image, name: str) -> np.ndarray:
     width, height = image.size
     if width * height > LARGEST_PIXELS:
         raise PictureError(
-            f"{name} has {width} x {height} pixels; at most {LARGEST_PIXELS // 10**6} megapixels are taken. Scale it down."
+            f"{name} has {width} x {height} pixels; at most {LARGEST_PIXELS // 10**6} megapixels are taken. "
+            "Scale it down."
         )
+    shown = image.tell()
     image.seek(0)
-    image = ImageOps.exif_transpose(image)
+    try:
+        first = ImageOps.exif_transpose(image)  # a copy
+    finally:
+        image.seek(shown)  # the caller's picture stays at the frame where it was
+    image = first
     if image.mode in ("I;16", "I;16B", "I;16L", "I", "F"):
         values = np.asarray(image).astype(np.float64)
         # 16-bit files use their whole range; what fits 8 bits already is left as it is.

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon, Rectangle
+from PIL import Image
 
 from halo_vis.detections import Detections
 from halo_vis.geometry import Letterbox
@@ -96,6 +100,16 @@ def overlay(
     return (photo * (1 - alpha) + colours * alpha).round().astype(np.uint8)
 
 
+def as_shown(photo: np.ndarray) -> np.ndarray:
+    """The photo at the size that a panel gives it, if that is smaller: 50 megapixels would cost 6 GB of floats."""
+    height, width = photo.shape[:2]
+    scale = LONG_SIDE[1] / max(height, width)
+    if scale >= 1:
+        return photo
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return np.asarray(Image.fromarray(photo).resize(size, Image.Resampling.BOX))
+
+
 class Sheet:
     """A figure of panels side by side, each a picture of the same size, with captions, boxes and a colour bar."""
 
@@ -113,7 +127,7 @@ class Sheet:
         self.figure = Figure(figsize=(total[0] / 100, total[1] / 100), dpi=100, facecolor="white")
         self.total = total
 
-    def _axes(self, left: float, width: float, height: float):
+    def _axes(self, left: float, width: float, height: float) -> Axes:
         bottom = self.foot + (self.height - height) / 2
         return self.figure.add_axes(
             (left / self.total[0], bottom / self.total[1], width / self.total[0], height / self.total[1])
@@ -123,16 +137,16 @@ class Sheet:
         """Font size in points of a height in pixels of a 900-pixel panel."""
         return pixels * self.unit * 0.72
 
-    def panel(self, number: int, picture: np.ndarray, title: str):
+    def panel(self, number: int, picture: np.ndarray, title: str) -> Axes:
         """Draw a picture and its title; returns the axes, in photo pixels."""
         axes = self._axes(self.gap + number * (self.width + self.gap), self.width, self.height)
         height, width = self.photo_shape
-        axes.imshow(picture, extent=(0, width, height, 0), interpolation="nearest", aspect="auto")
+        axes.imshow(as_shown(picture), extent=(0, width, height, 0), interpolation="nearest", aspect="auto")
         axes.set_axis_off()
         axes.set_title(_plain(title), fontsize=self.points(17), loc="left", pad=self.points(10))
         return axes
 
-    def boxes(self, axes, found: Detections, marks: dict[int, str] | None = None) -> None:
+    def boxes(self, axes: Axes, found: Detections, marks: dict[int, str] | None = None) -> None:
         """Draw detections: class colour, name and confidence; `marks` puts a word before a box's name."""
         for i in np.argsort(found.conf, kind="stable"):  # most confident last, on top
             x1, y1, x2, y2 = found.xyxy[i]
@@ -144,9 +158,15 @@ class Sheet:
             )
             text = _plain(f"{(marks or {}).get(int(i), '')}{found.name(i)} {found.conf[i]:.2f}")
             axes.text(
-                max(float(x1), 0), max(float(y1), self.photo_shape[0] * 0.022), text, fontsize=self.points(14), color=ink_on(colour),
-                va="bottom", clip_on=True, bbox={"facecolor": colour, "edgecolor": "none", "pad": self.points(2)},
-            )  # fmt: skip
+                max(float(x1), 0),
+                max(float(y1), self.photo_shape[0] * 0.022),
+                text,
+                fontsize=self.points(14),
+                color=ink_on(colour),
+                va="bottom",
+                clip_on=True,
+                bbox={"facecolor": colour, "edgecolor": "none", "pad": self.points(2)},
+            )
 
     def colour_bar(self, largest: float, colour_map: str) -> None:
         """The absolute scale: 0 to `largest` times uniform."""
@@ -207,14 +227,16 @@ def side_by_side(seen: Inspection) -> np.ndarray:
 
 def attention_sheet(seen: Inspection, name: str, head: int | None = None, of: str = "weight") -> np.ndarray:
     """(H, W, 3) uint8: every block's map in its own square, beside the received map; one absolute scale."""
-    level, photo, largest = seen.trace[name], seen.picture.pixels, LARGEST_TIMES_UNIFORM
+    photo, largest = as_shown(seen.picture.pixels), LARGEST_TIMES_UNIFORM
+    box = replace(seen.trace[name].letterbox, photo_height=photo.shape[0], photo_width=photo.shape[1])
+    level = replace(seen.trace[name], letterbox=box)  # the same cells, on the photo as it is shown
     sheet = Sheet(photo.shape, 2, bar=True)
     who = "mean of heads" if head is None else f"head {head + 1}"
     what = "attention" if of == "weight" else "contributions"
     axes = sheet.panel(
         0, overlay(photo, blocks_on_photo(level, head, of), largest), f"{name}: {what} of every block, {who}"
     )
-    box, grid = level.letterbox, level.grid
+    grid = level.grid
     for by in range(grid.block_rows):
         for bx in range(grid.block_cols):
             b = grid.block_size

@@ -96,7 +96,7 @@ def randomised(yolo: YOLO, seed: int = 0) -> YOLO:
 
 @torch.no_grad()
 def ablated(yolo: YOLO) -> YOLO:
-    """A copy without what the halo layers add: x + attention(x) becomes x; in the article's form the layer becomes x."""
+    """A copy without what the halo layers add: x + attention(x) becomes x, and so does attention(x)."""
     model = copy.deepcopy(yolo.model)
     for layer in halo_layers(model):
         layer.residual = True
@@ -165,7 +165,7 @@ def report(score: Score) -> str:
     """The score as a plain table."""
     lines = [
         f"pair {score.pair}, member {score.member}, {score.scenes} held-out scenes",
-        "share of a visited flower's centre cell that falls on its bee / the bee's share of the window (1 = even spread)",
+        "a visited flower's centre cell: share of its row on the bee / the bee's share of the window (1 = even spread)",
         f"{'level':6}{'head':6}{'flowers':>8}{'weights':>10}{'random':>10}{'contrib.':>10}{'random':>10}",
     ]
     keys = [(level, head) for kind, level, of, head in score.ratios if kind == "trained" and of == "weight"]

@@ -110,11 +110,15 @@ class Captured:
 
         return hook
 
-    def commit(self, letterboxes: list[Letterbox] | None = None, queries: list | None = None, add: bool = False) -> None:
+    def commit(
+        self, letterboxes: list[Letterbox] | None = None, queries: list | None = None, add: bool = False
+    ) -> None:
         """Turn the last forward pass into traces on the CPU; `add` keeps those of the batches before."""
         batch, _, height, width = self._pass.input_shape
         letterboxes = letterboxes or [Letterbox.none(height, width)] * batch
-        traces = [_trace(self._root, self._pass, i, letterboxes[i], queries[i] if queries else ()) for i in range(batch)]
+        traces = [
+            _trace(self._root, self._pass, i, letterboxes[i], queries[i] if queries else ()) for i in range(batch)
+        ]
         self.traces = self.traces + traces if add else traces
         self._pass = _Pass()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -32,7 +32,9 @@ class Architecture:
     """What has to be known to build a model again: plain values only, so that it can be written beside weights.
 
     ``heads`` None: as many heads of ``dim_head`` as the level's channels hold. ``form``: "baseline" has no halo layer,
-    "residual" is x + attention(x), "article" is attention in place.
+    "residual" is x + attention(x), "article" is attention in place. ``class_width``: hidden channels of the head's
+    class branch; None: as many as Ultralytics gives a new model with ``nc`` classes. A model that was fine-tuned from
+    one with other classes keeps that one's (yolo26n from COCO: 80 channels, where 3 classes alone would give 64).
     """
 
     scale: str = "n"
@@ -45,15 +47,15 @@ class Architecture:
     heads: int | None = None
     mask: str = "valid"
     levels: tuple[str, ...] = LEVELS
+    class_width: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built, with the rule, the value and the next step."""
         for name, allowed in (("scale", SCALES), ("task", TASKS), ("form", FORMS), ("mask", MASKS)):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"Architecture: {name} must be one of {allowed}, got {getattr(self, name)!r}.")
-        least = {"nc": 1, "block_size": 1, "halo_size": 0, "dim_head": 1} | (
-            {"heads": 1} if self.heads is not None else {}
-        )
+        least = {"nc": 1, "block_size": 1, "halo_size": 0, "dim_head": 1}
+        least |= {name: 1 for name in ("heads", "class_width") if getattr(self, name) is not None}
         for name, bound in least.items():
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or not bound <= value <= 10_000:
@@ -111,6 +113,10 @@ def build(architecture: Architecture, names: dict[int, str] | None = None) -> YO
         path = Path(folder) / folder_name
         YAML.save(path, architecture.yaml())
         yolo = YOLO(str(path), task=architecture.task, verbose=False)
+    if architecture.class_width is not None:
+        # Ultralytics' own way to such a model: load one that has that many classes, and so that width.
+        wide = replace(architecture, nc=architecture.class_width, class_width=None)
+        yolo.model.load(build(wide).model, verbose=False)
     yolo.model.yaml["yaml_file"] = folder_name
     yolo.overrides["model"] = yolo.model.args["model"] = yolo.model_name = yolo.cfg = folder_name
     if names is not None:
@@ -133,9 +139,15 @@ def architecture_of(model: nn.Module) -> Architecture:
             f"Expected a YOLO26 for detection or segmentation of scale {'/'.join(SCALES)}, got "
             f"{type(model).__name__} with head {type(head).__name__} and scale {scale!r}. Load a yolo26 model."
         )
+    if len(head.f) != len(LEVELS):
+        raise ValueError(
+            f"Expected a head on {', '.join(LEVELS)}, got one on {len(head.f)} levels. "
+            f"Load yolo26{scale}, not a -p2 or -p6 variant."
+        )
+    class_width = _class_width(head)
     halos = {m.i: m for m in model.model if isinstance(m, HaloAttention)}
     if not halos:
-        return Architecture(scale, task, "baseline", head.nc)
+        return Architecture(scale, task, "baseline", head.nc, class_width=class_width)
     sources = list(head.f)
     levels = tuple(level for level, source in zip(LEVELS, sources, strict=True) if source in halos)
     kinds = {
@@ -153,7 +165,14 @@ def architecture_of(model: nn.Module) -> Architecture:
         raise ValueError(f"Expected halo layers of one geometry right behind P3, P4, P5, got {sorted(kinds, key=str)}.")
     block_size, halo_size, dim_head, heads, mask, residual = kinds.pop()
     form = "residual" if residual else "article"
-    return Architecture(scale, task, form, head.nc, block_size, halo_size, dim_head, heads, mask, levels)
+    return Architecture(scale, task, form, head.nc, block_size, halo_size, dim_head, heads, mask, levels, class_width)
+
+
+def _class_width(head: nn.Module) -> int | None:
+    """Hidden channels of the class branch, or None where a new model with as many classes has the same."""
+    classes, boxes = head.cv3 or head.one2one_cv3, head.cv2 or head.one2one_cv2  # fusing drops one of each
+    width = classes[0][-1].in_channels
+    return None if width == max(boxes[0][0].conv.in_channels, min(head.nc, 100)) else width
 
 
 def moved_state(state: dict[str, torch.Tensor], moved: dict[int, int]) -> dict[str, torch.Tensor]:
@@ -191,20 +210,16 @@ def transplant(donor: YOLO | nn.Module, form: str = "residual", **geometry: obje
     grown = build(architecture, names=getattr(model, "names", None))
     _, moved = insert_halo(model.yaml, [], architecture.levels)
     placed = moved_state(model.state_dict(), moved)
-    own = {
-        k for k in grown.model.state_dict() if grown.model.model[int(k.split(".")[1])].type.endswith("HaloAttention")
-    }
-    missing = set(grown.model.state_dict()) - own - set(placed)
-    foreign = {
-        k
-        for k, v in placed.items()
-        if k not in grown.model.state_dict() or grown.model.state_dict()[k].shape != v.shape
-    }
+    shapes = {k: v.shape for k, v in grown.model.state_dict().items()}
+    own = {k for k in shapes if isinstance(grown.model.model[int(k.split(".")[1])], HaloAttention)}
+    missing = shapes.keys() - own - placed.keys()
+    foreign = {k for k, v in placed.items() if shapes.get(k) != v.shape}
     if missing or foreign:
         why = "it is fused (YOLO.predict fuses a copy, not the model)" if model.is_fused() else "its layers differ"
         raise ValueError(
             f"transplant: the donor is not a stock YOLO26{stock.scale}: {why}. {len(missing)} tensors have no source, "
-            f"{len(foreign)} no place (for example {sorted(missing | foreign)[0]}). Pass the model as Ultralytics loads it."
+            f"{len(foreign)} no place (for example {sorted(missing | foreign)[0]}). "
+            "Pass the model as Ultralytics loads it."
         )
     first = next(model.parameters())
     grown.model.to(device=first.device, dtype=first.dtype)

@@ -11,6 +11,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -23,6 +24,10 @@ from halo_vis.transplant import Architecture, architecture_of, build
 FORMAT = "halo_vis-weights"
 VERSION = 1
 LARGEST = 512 * 1024 * 1024  # bytes; yolo26x-seg in fp16 is 0.15 GB
+# What a file may ask for. A header of a few bytes could otherwise claim layers of gigabytes, built before any tensor is
+# compared: heads and their total width, and pairs of query and key in a block (8/3 has 12,544; 32/16 is just allowed).
+LARGEST_HEADS, LARGEST_WIDTH, LARGEST_PAIRS = 64, 4096, 2**22
+WIDEST = {"n": 256, "s": 512, "m": 512, "l": 512, "x": 768}  # channels of P5, whose width sets the number of heads
 
 
 class WeightsError(ValueError):
@@ -36,6 +41,21 @@ class Header:
     architecture: Architecture
     names: dict[int, str]
     provenance: dict = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse what a file may not ask for."""
+        a = self.architecture
+        heads = a.heads or max(1, WIDEST[a.scale] // a.dim_head)
+        if heads > LARGEST_HEADS or heads * a.dim_head > LARGEST_WIDTH:
+            raise WeightsError(
+                f"the header asks for {heads} heads of {a.dim_head}; at most {LARGEST_HEADS} heads of "
+                f"{LARGEST_WIDTH} channels in all are taken"
+            )
+        if (a.block_size * (a.block_size + 2 * a.halo_size)) ** 2 > LARGEST_PAIRS:
+            raise WeightsError(
+                f"the header asks for block {a.block_size} with halo {a.halo_size}: more than {LARGEST_PAIRS} pairs of "
+                "query and key in a block"
+            )
 
     def to_json(self) -> str:
         """The header as it stands in the file."""
@@ -56,7 +76,7 @@ class Header:
             provenance = body.get("provenance", {})
             if not isinstance(provenance, dict):
                 raise ValueError("its provenance is not an object")
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise WeightsError(
                 f"the header is not one of HaloVis ({error}); expected {FORMAT!r} version {VERSION}"
             ) from error
@@ -65,11 +85,11 @@ class Header:
 
 def file_hash(path: Path) -> str:
     """sha256 of a file, as hex."""
-    with open(path, "rb") as f:
+    with path.open("rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _slow_hash(f)
 
 
-def _slow_hash(f) -> str:
+def _slow_hash(f: BinaryIO) -> str:
     digest = hashlib.sha256()
     while chunk := f.read(1 << 20):  # Python 3.10 has no hashlib.file_digest
         digest.update(chunk)
@@ -106,6 +126,8 @@ def write_weights(path: str | Path, model: YOLO | nn.Module, provenance: dict | 
     path = Path(path)
     if path.suffix != ".safetensors":
         raise ValueError(f"weights are written as .safetensors, got {path.name!r}. Rename it.")
+    if model.is_fused():
+        raise WeightsError("a fused model cannot be written: its normalisation is gone. Pass the model before fuse().")
     header = Header(architecture_of(model), {int(k): str(v) for k, v in model.names.items()}, provenance or {})
     partial = path.with_suffix(".partial")
     save_file(rounded(model), partial, metadata={"halo_vis": header.to_json()})
@@ -144,7 +166,7 @@ def read_weights(path: str | Path) -> tuple[YOLO, Header]:
     """Build the model that the header describes and load the tensors strictly: same names, same shapes, no more."""
     path = Path(path)
     header = read_header(path)
-    # Compared by shape before a model of a stranger's size is built at all: tensors are read lazily.
+    # The header has been checked for size: what is built here is a YOLO26, whatever the tensors turn out to be.
     yolo = build(header.architecture, header.names)
     own = yolo.model.state_dict()
     try:
@@ -160,6 +182,8 @@ def read_weights(path: str | Path) -> tuple[YOLO, Header]:
                 if shape != tuple(target.shape):
                     raise WeightsError(f"{path.name}: {key} has shape {shape}, expected {tuple(target.shape)}.")
                 value = f.get_tensor(key)
+                if value.is_floating_point() != target.is_floating_point():
+                    raise WeightsError(f"{path.name}: {key} has type {value.dtype}, expected {target.dtype}.")
                 if not torch.isfinite(value.float()).all():
                     raise WeightsError(f"{path.name}: {key} holds values that are not finite. Export it again.")
                 target.copy_(value)

@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 
 from halo_vis import meadow
-from halo_vis.meadow_art import SHADOW_PAD, SPECIES, bee_extent, head_extent
+from halo_vis.meadow.bees import SHADOW_PAD, bee_extent
+from halo_vis.meadow.canvas import SPECIES
+from halo_vis.meadow.flowers import head_extent
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -48,7 +48,7 @@ def prepare(recipe: Recipe, folder: Path) -> Path:
 
 
 def photos(folder: Path) -> Path:
-    """The ten photographs of the `photos` pair: coco8 (copied: Ultralytics writes beside labels) and the two installed."""
+    """The ten photographs of `photos`: coco8 (copied, since Ultralytics writes beside labels) and the two installed."""
     images, labels = folder / "images", folder / "labels"
     for directory in (images, labels):
         directory.mkdir(parents=True, exist_ok=True)
@@ -60,10 +60,12 @@ def photos(folder: Path) -> Path:
         source = INSTALLED / "assets" / name
         height, width = cv2.imread(str(source)).shape[:2]
         shutil.copyfile(source, images / name)
-        lines = [
-            f"{c} {(x1 + x2) / 2 / width:.6f} {(y1 + y2) / 2 / height:.6f} {(x2 - x1) / width:.6f} {(y2 - y1) / height:.6f}"
-            for c, x1, y1, x2, y2 in boxes
-        ]
+        side = (width, height)
+        lines = []
+        for c, *box in boxes:
+            centre = [(box[i] + box[i + 2]) / 2 / side[i] for i in (0, 1)]
+            extent = [(box[i + 2] - box[i]) / side[i] for i in (0, 1)]
+            lines.append(" ".join([str(c), *(f"{v:.6f}" for v in (*centre, *extent))]))
         (labels / name).with_suffix(".txt").write_text("\n".join(lines) + "\n")
     names = YAML.load(INSTALLED / "cfg" / "datasets" / "coco8.yaml")["names"]
     path = folder / "data.yaml"

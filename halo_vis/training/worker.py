@@ -70,8 +70,18 @@ def train_member(recipe: Recipe, name: str, folder: Path, data: Path, device: st
     classes = dict(enumerate(classes)) if isinstance(classes, list) else classes
     yolo = build(Architecture(recipe.scale, form=recipe.members[name], nc=len(classes), mask=recipe.mask), classes)
     yolo.ckpt = {"model": yolo.model}  # or YOLO.train() would build another model than the one seeded here
-    epochs, start = 0, time.time()
+    epochs, seconds = 0, 0.0
     for number, stage in enumerate(recipe.stages):
+        epochs += stage["epochs"]
+        out = folder / "out" / name / f"stage{number}"
+        done, last = (
+            out / "done.json",
+            out / "weights" / "last.pt",
+        )  # the last weights: there is no validation to pick by
+        if done.is_file():  # a run that was interrupted goes on with the stage that it had begun
+            yolo, seconds = YOLO(last), seconds + json.loads(done.read_text())["seconds"]
+            continue
+        start = time.time()
         arguments = {
             "data": str(data),
             "imgsz": recipe.imgsz,
@@ -93,10 +103,9 @@ def train_member(recipe: Recipe, name: str, folder: Path, data: Path, device: st
             # Ultralytics resets torch's threads when it picks a device, so they are set once training starts.
             yolo.add_callback("on_train_start", lambda trainer: torch.set_num_threads(threads))
         yolo.train(**arguments)
-        # The last weights, not the "best" of a validation that never ran.
-        yolo = YOLO(folder / "out" / name / f"stage{number}" / "weights" / "last.pt")
-        epochs += stage["epochs"]
-    seconds = time.time() - start
+        done.write_text(json.dumps({"seconds": round(time.time() - start, 1)}))
+        seconds += time.time() - start
+        yolo = YOLO(last)
     weights = folder / "weights" / f"{name}.safetensors"
     weights.parent.mkdir(exist_ok=True)
     yolo.model.float()

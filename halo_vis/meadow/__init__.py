@@ -24,21 +24,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from .meadow_art import (
-    SHADOW_PAD,
-    SPECIES,
-    Bee,
-    Flower,
-    Light,
-    bee_extent,
-    develop,
-    head_extent,
-    paint_bee,
-    paint_head,
-    paint_meadow,
-    paint_near_grass,
-    paint_stem,
-)
+from halo_vis.meadow.bees import SHADOW_PAD, bee_extent, paint_bee
+from halo_vis.meadow.canvas import SPECIES, Bee, Flower, Light
+from halo_vis.meadow.flowers import head_extent, paint_head, paint_stem
+from halo_vis.meadow.ground import develop, paint_meadow, paint_near_grass
 
 NAMES = ("bee", "visited", "alone")
 BEE, VISITED, ALONE = range(3)
