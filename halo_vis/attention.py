@@ -130,7 +130,7 @@ def halo_attention(
 class RelPosEmb(nn.Module):
     """The two tables of relative positions; named and shaped as in the article, so that its checkpoints load.
 
-    Of the 2 w - 1 rows a table has, only the last b + w - 1 are ever used: queries lie in the block, keys in the window.
+    Of the 2 w - 1 rows a table has, only the last b + w - 1 are used: queries lie in the block, keys in the window.
     """
 
     def __init__(self, block_size: int, rel_size: int, dim_head: int) -> None:

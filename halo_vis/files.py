@@ -10,12 +10,12 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from halo_vis import __version__
-from halo_vis.inspection import Inspection
 from halo_vis.render import attention_sheet, side_by_side
+from halo_vis.seen import Seen
 from halo_vis.viewer import boxes, payload
 
 
-def save(seen: Inspection, folder: Path) -> list[Path]:
+def save(seen: Seen, folder: Path) -> list[Path]:
     """Write all files of an inspection; see README, "Files"."""
     folder.mkdir(parents=True, exist_ok=True)
     meta, tensors = payload(seen)
@@ -38,7 +38,7 @@ def save(seen: Inspection, folder: Path) -> list[Path]:
     return [*files, folder / "explorer.bin", picture]
 
 
-def provenance(seen: Inspection) -> dict:
+def provenance(seen: Seen) -> dict:
     """Where a result comes from: enough to make it again."""
     s = seen.settings
     return {
@@ -60,7 +60,7 @@ def _png(path: Path, pixels: np.ndarray, about: dict) -> Path:
     return path
 
 
-def _trace(path: Path, seen: Inspection, about: dict) -> Path:
+def _trace(path: Path, seen: Seen, about: dict) -> Path:
     """Everything that the rows are computed from, and the received maps; names are LEVEL.ARRAY."""
     arrays: dict[str, np.ndarray] = {"provenance": np.array(json.dumps(about, ensure_ascii=False))}
     box = seen.trace.letterbox

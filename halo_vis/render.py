@@ -15,8 +15,8 @@ from PIL import Image
 
 from halo_vis.detections import Detections
 from halo_vis.geometry import Letterbox
-from halo_vis.inspection import Inspection
 from halo_vis.maps import LevelTrace
+from halo_vis.seen import Seen
 
 # Okabe and Ito's colours, told apart by colour-blind readers; their black and yellow, which fail on photos, left out.
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
@@ -203,7 +203,7 @@ def _plain(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def describe(seen: Inspection) -> str:
+def describe(seen: Seen) -> str:
     """The words that go under every picture: what was shown, by which pair, how."""
     note = "  |  untrained: feature similarity" if seen.untrained else ""
     note += "  |  memorised pictures" if seen.card.memorised else ""
@@ -211,7 +211,7 @@ def describe(seen: Inspection) -> str:
     return f"{seen.picture.name}  |  {seen.card.title}  |  imgsz {s.imgsz}, conf {s.conf:g}, {s.head}{note}"
 
 
-def side_by_side(seen: Inspection) -> np.ndarray:
+def side_by_side(seen: Seen) -> np.ndarray:
     """(H, W, 3) uint8: both models' detections on the photo; gained and lost boxes are named so."""
     sheet = Sheet(seen.picture.pixels.shape, 2, bar=False)
     lost = {m.baseline: "lost: " for m in seen.matches if m.kind == "lost"}
@@ -225,7 +225,7 @@ def side_by_side(seen: Inspection) -> np.ndarray:
     return sheet.pixels()
 
 
-def attention_sheet(seen: Inspection, name: str, head: int | None = None, of: str = "weight") -> np.ndarray:
+def attention_sheet(seen: Seen, name: str, head: int | None = None, of: str = "weight") -> np.ndarray:
     """(H, W, 3) uint8: every block's map in its own square, beside the received map; one absolute scale."""
     photo, largest = as_shown(seen.picture.pixels), LARGEST_TIMES_UNIFORM
     box = replace(seen.trace[name].letterbox, photo_height=photo.shape[0], photo_width=photo.shape[1])

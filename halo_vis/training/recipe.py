@@ -26,6 +26,7 @@ class Recipe:
         data: "photos", "meadow", or the path of a data YAML.
         members: member name -> form of the architecture.
         stages: each a dict of Ultralytics' training arguments; a stage starts from the weights of the one before.
+            One argument is ours: ``running_statistics`` keeps the batch norms in evaluation mode.
         common: arguments that all stages share.
         sizes: for generated data, the number of scenes per split.
     """
@@ -65,11 +66,21 @@ RECIPES = {
             data="photos",
             imgsz=480,
             members={"baseline": "baseline", "halo": "residual"},
-            # One size throughout: what is learned by heart at 320 is not known at 640. The second stage shows the
-            # pictures in rectangles: after the first they are known in a square letterbox, not in predict's rectangle.
+            # One size throughout: what is learned by heart at 320 is not known at 640. After the first stage the
+            # pictures are known in a square letterbox alone; the second shows each as predict will see it: one at a
+            # time, in its own rectangle, with the batch norms' running statistics.
             stages=(
                 {"epochs": 160, "batch": 5, "nbs": 5, "lr0": 0.01, "lrf": 0.05, "warmup_epochs": 3.0},
-                {"epochs": 40, "batch": 5, "nbs": 5, "lr0": 0.004, "lrf": 0.02, "warmup_epochs": 0.0, "rect": True},
+                {
+                    "epochs": 40,
+                    "batch": 1,
+                    "nbs": 1,
+                    "lr0": 0.002,
+                    "lrf": 0.02,
+                    "warmup_epochs": 0.0,
+                    "rect": True,
+                    "running_statistics": True,
+                },
             ),
             common={
                 "optimizer": "MuSGD",

@@ -15,7 +15,9 @@ from pathlib import Path
 
 import torch
 import ultralytics
+from torch import nn
 from ultralytics import YOLO
+from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.utils import YAML
 
 import halo_vis
@@ -99,6 +101,8 @@ def train_member(recipe: Recipe, name: str, folder: Path, data: Path, device: st
             **recipe.common,
             **stage,
         }
+        if arguments.pop("running_statistics", False):
+            yolo.add_callback("on_train_batch_start", freeze_statistics)
         if threads:
             # Ultralytics resets torch's threads when it picks a device, so they are set once training starts.
             yolo.add_callback("on_train_start", lambda trainer: torch.set_num_threads(threads))
@@ -126,6 +130,13 @@ def train_member(recipe: Recipe, name: str, folder: Path, data: Path, device: st
     card = facts | {"seconds": round(seconds), "machine": platform.machine(), **measure(weights, data, recipe)}
     weights.with_suffix(".json").write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n")
     return weights
+
+
+def freeze_statistics(trainer: BaseTrainer) -> None:
+    """Batch norms in evaluation mode; before every batch, since Ultralytics sets the whole model to training."""
+    for module in trainer.model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
 
 
 def measure(weights: Path, data: Path, recipe: Recipe) -> dict:

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from halo_vis.detections import Detections
-from halo_vis.inspection import Inspection
 from halo_vis.maps import GlobalTrace, LevelTrace
 from halo_vis.render import COLOUR_MAPS, PALETTE, colormap_hex
+from halo_vis.seen import Seen
 
 FOLDER = Path(__file__).parent
 VERSION = 1
@@ -33,7 +33,7 @@ class _Tensors:
         return entry
 
 
-def payload(seen: Inspection) -> tuple[dict, bytes]:
+def payload(seen: Seen) -> tuple[dict, bytes]:
     """What the explorer needs besides the photo: metadata (plain JSON values) and one binary of float16 tensors."""
     tensors = _Tensors()
     box = seen.trace.letterbox
