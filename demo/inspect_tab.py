@@ -94,9 +94,9 @@ class InspectTab:
                 self.gallery = self._label(
                     gr.Gallery(
                         [str(e.preview) for e in self.examples],
-                        columns=5,
-                        rows=1,
-                        height=66,
+                        columns=3,
+                        rows=2,
+                        height=150,
                         show_label=False,
                         allow_preview=False,
                         interactive=False,

@@ -1,4 +1,4 @@
-"""The command line: python -m halo_vis inspect | train | meadow | yolo."""
+"""The command line: python -m halo_vis inspect | pairs | train | meadow | yolo."""
 
 from __future__ import annotations
 
@@ -74,6 +74,14 @@ def _meadow(args: argparse.Namespace) -> int:
     return 0
 
 
+def _pairs(args: argparse.Namespace) -> int:
+    """Print the cards of the bundled pairs."""
+    from halo_vis.pairs import cards_table
+
+    print(cards_table())
+    return 0
+
+
 def _yolo(rest: list[str]) -> int:
     """The yolo command line, with our layers registered by the import of this package."""
     from ultralytics.cfg import entrypoint
@@ -86,7 +94,7 @@ def _yolo(rest: list[str]) -> int:
 def parser() -> argparse.ArgumentParser:
     """The argument parser, without `yolo`, whose arguments are Ultralytics' own."""
     top = argparse.ArgumentParser(prog="python -m halo_vis", description="See what YOLO26 with HaloAttention looks at.")
-    commands = top.add_subparsers(dest="command", required=True, metavar="inspect | train | meadow | yolo")
+    commands = top.add_subparsers(dest="command", required=True, metavar="inspect | pairs | train | meadow | yolo")
 
     p = commands.add_parser("inspect", help="both models on pictures; maps, detections and traces as files")
     p.add_argument("pictures", nargs="+", type=Path, help="pictures, or folders of pictures")
@@ -117,6 +125,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--member", action="append", help="halo model of the pair (may be repeated; default halo)")
     p.add_argument("--scenes", type=int, default=200, help="held-out scenes (default 200)")
     p.set_defaults(run=_meadow)
+
+    p = commands.add_parser("pairs", help="the bundled pairs and what is known of them")
+    p.set_defaults(run=_pairs)
 
     commands.add_parser("yolo", help="the yolo command line with HaloAttention known", add_help=False)
     return top

@@ -8,7 +8,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -119,8 +119,10 @@ def load_pair(
         raise PairError(
             f"pair {name!r} has no halo member {member!r}: choose one of {sorted(set(card.members) - {'baseline'})}."
         )
-    (first, _), (second, _) = (read_weights(BUNDLED / name / f"{m}.safetensors") for m in ("baseline", member))
-    return Pair(card, first, second, member)
+    files = {m: BUNDLED / name / f"{m}.safetensors" for m in ("baseline", member)}
+    (first, _), (second, _) = (read_weights(path) for path in files.values())
+    known = {m: card.members[m] | {"sha256": file_hash(path)} for m, path in files.items()}
+    return Pair(replace(card, members=known), first, second, member)
 
 
 def _coco_pair(name: str, fetch: bool) -> Pair:
@@ -246,3 +248,21 @@ def _plain_name(path: Path) -> Iterator[Path]:
         plain = Path(folder) / "weights.pt"
         shutil.copyfile(path, plain)
         yield plain
+
+
+def cards_table() -> str:
+    """What the bundled pairs' cards say, as a Markdown table; GFLOPs are counted here, at the card's image size."""
+    from ultralytics.utils.torch_utils import get_flops
+
+    lines = [
+        "| pair | member | data | image size | epochs | minutes | mAP50 | mAP50-95 | parameters | GFLOPs |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for pair, card in bundled_pairs().items():
+        for name, m in card.members.items():
+            model = read_weights(BUNDLED / pair / f"{name}.safetensors")[0].model
+            cells = [pair, name, "held out" if m["held_out"] else "memorised", m["imgsz"], m["epochs"]]
+            cells += [f"{m['seconds'] / 60:.0f}", f"{m['mAP50']:.3f}", f"{m['mAP50-95']:.3f}"]
+            cells += [f"{m['parameters'] / 1e6:.2f} M", f"{get_flops(model, m['imgsz']):.1f}"]
+            lines.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(lines)
