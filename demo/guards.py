@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 MAX_UPLOAD_BYTES = 64 * 1024 * 1024
+Sent = dict[str, Any] | str | None  # a file as the browser sends it: {"path": ..., "orig_name": ...}
 
 
 class Refused(ValueError):
@@ -38,12 +40,19 @@ def settle(folder: Path) -> None:
     os.environ.setdefault("MPLCONFIGDIR", str(folder / "config"))
 
 
-def uploaded(path: str | None, allowed: tuple[Path, ...]) -> Path:
-    """A path that came from the browser, if it lies in the upload folder or in one of `allowed`.
+def sent_name(sent: Sent) -> str:
+    """A file's name as its owner knows it."""
+    named = sent.get("orig_name") or sent.get("path") if isinstance(sent, dict) else sent
+    return Path(str(named).replace("\\", "/")).name or "picture"
+
+
+def uploaded(sent: Sent, allowed: tuple[Path, ...]) -> Path:
+    """The path of what came from the browser, if it lies in the upload folder or in one of `allowed`.
 
     A raw request can name any file of the server; only what was uploaded (or offered as an example) is read.
     """
-    if not path:
+    path = sent.get("path") if isinstance(sent, dict) else sent
+    if not path or not isinstance(path, str):
         raise Refused("no_picture")
     found = Path(path).resolve()
     from gradio.utils import get_upload_folder

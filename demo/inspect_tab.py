@@ -174,12 +174,14 @@ class InspectTab:
     def _events(self) -> None:
         quiet = {"show_progress": "hidden", "api_visibility": "private"}
         heavy = {**quiet, "concurrency_id": "inspect", "concurrency_limit": 4}
+        # Gradio would open the picture itself, and end in a traceback where it is none: handlers take what was sent.
+        raw = {"preprocess": False}
         inputs = [self.picture, *self.settings, self.fetch, self.own_baseline, self.own_halo, self.lang]
         outputs = [self.explorer, self.status, self.seen]
-        self.run.click(self.on_run, inputs, outputs, **heavy)
+        self.run.click(self.on_run, inputs, outputs, **heavy, **raw)
         chosen = [self.picture, self.pair, self.member, self.imgsz, self.card]
         self.gallery.select(self.on_example, [self.lang], chosen, **quiet).success(
-            self.on_run, inputs, outputs, **heavy
+            self.on_run, inputs, outputs, **heavy, **raw
         )
         self.pair.input(self.on_pair, [self.pair, self.lang], [self.member, self.imgsz, self.card], **quiet)
         self.zip.click(self.on_zip, [self.seen, self.lang], [self.zip_link, self.status], **heavy).success(
@@ -193,6 +195,7 @@ class InspectTab:
             api_description="Both models on one picture: detections and matches, one attention map, all files.",
             concurrency_id="inspect",
             concurrency_limit=4,
+            **raw,
         )
 
     def relabel(self, lang: str) -> list[dict[str, Any]]:
@@ -212,7 +215,7 @@ class InspectTab:
 
     def on_run(
         self,
-        picture: str | None,
+        picture: guards.Sent,
         pair: str,
         member: str,
         conf: float,
@@ -221,8 +224,8 @@ class InspectTab:
         iou: float,
         device: str,
         fetch: bool,
-        own_baseline: str | None,
-        own_halo: str | None,
+        own_baseline: guards.Sent,
+        own_halo: guards.Sent,
         lang: str,
     ) -> Iterator[tuple]:
         """Run both models; first says what it does, then shows the result or the reason why there is none."""
@@ -232,7 +235,7 @@ class InspectTab:
             seen = self.service.inspect(
                 self._request(pair, member, fetch, own_baseline, own_halo),
                 path,
-                path.name,
+                guards.sent_name(picture),
                 self._settings(conf, imgsz, head, iou, device),
             )
             value = self.service.publish(seen)
@@ -256,12 +259,14 @@ class InspectTab:
             raise gr.Error(text(lang, "unexpected"), visible=False) from None  # stops the download that would follow
         yield gr.update(value=str(packed)), status(packed.name)
 
-    def on_api(self, picture: str, pair: str, member: str, conf: float, imgsz: int, head: str) -> tuple:
+    def on_api(self, picture: guards.Sent, pair: str, member: str, conf: float, imgsz: int, head: str) -> tuple:
         """The /inspect endpoint."""
         try:
             path = self._allowed(picture)
             settings = self._settings(conf, imgsz, head, 0.7, "auto")
-            seen = self.service.inspect(self._request(pair, member, False, None, None), path, path.name, settings)
+            seen = self.service.inspect(
+                self._request(pair, member, False, None, None), path, guards.sent_name(picture), settings
+            )
             files = self.service.write(seen)
         except Exception as error:
             message = text("en", str(error)) if isinstance(error, guards.Refused) else str(error)
@@ -272,12 +277,12 @@ class InspectTab:
         overlays = [f for f in files if f.name.startswith("attention_")] or [f for f in files if f.suffix == ".png"]
         return found, str(overlays[len(overlays) // 2]), [str(f) for f in files]
 
-    def _allowed(self, picture: str | None) -> Path:
+    def _allowed(self, picture: guards.Sent) -> Path:
         """The picture's path, if the page may read it."""
         installed = {e.path(self.service.folder / "examples").parent for e in self.examples if e.scene is None}
         return guards.uploaded(picture, (self.service.folder / "examples", *(p.resolve() for p in installed)))
 
-    def _request(self, pair: str, member: str, fetch: bool, own_baseline: str | None, own_halo: str | None) -> dict:
+    def _request(self, pair: str, member: str, fetch: bool, own_baseline: guards.Sent, own_halo: guards.Sent) -> dict:
         """Arguments of Service.pair."""
         if pair != OWN:
             return {"name": pair, "member": member or "halo", "fetch": bool(fetch)}

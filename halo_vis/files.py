@@ -49,6 +49,7 @@ def provenance(seen: Seen) -> dict:
         "member": seen.member,
         "weights": {k: v.get("sha256", "") for k, v in seen.card.members.items()},
         "untrained": seen.untrained,
+        "note": seen.card.note,
         "settings": {"conf": s.conf, "iou": s.iou, "imgsz": s.imgsz, "head": s.head, "device": s.device},
     }
 

@@ -122,7 +122,7 @@ def test_two_clients_at_once(served: str, bus: Path) -> None:
 
     def ask(conf: float) -> list[float]:
         client = Client(served, verbose=False)
-        answer = client.predict(handle_file(str(bus)), "photos", "halo", conf, 320, "one-to-many", api_name="/inspect")
+        answer = client.predict(handle_file(str(bus)), "photos", "halo", conf, 480, "one-to-many", api_name="/inspect")
         return [d["conf"] for d in answer[0]["halo"]]
 
     with ThreadPoolExecutor(2) as pool:
