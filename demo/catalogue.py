@@ -24,16 +24,20 @@ class Example:
     scene: int | None = None  # seed of a meadow scene; None: a photograph that Ultralytics installs
 
     def path(self, folder: Path) -> Path:
-        """The full picture, made in `folder` where it has to be generated."""
+        """The full picture, put or generated into `folder`."""
+        folder.mkdir(parents=True, exist_ok=True)
         if self.scene is None:
-            return installed_photo(self.name)
+            source = installed_photo(self.name)
+            target = folder / source.name
+            if not target.is_file():
+                target.write_bytes(source.read_bytes())
+            return target
         target = folder / f"{self.name}.png"
         if not target.is_file():
             from PIL import Image
 
             from halo_vis import meadow
 
-            folder.mkdir(parents=True, exist_ok=True)
             Image.fromarray(meadow.scene(self.scene, "test").image).save(target)
         return target
 

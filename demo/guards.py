@@ -46,18 +46,22 @@ def sent_name(sent: Sent) -> str:
     return Path(str(named).replace("\\", "/")).name or "picture"
 
 
-def uploaded(sent: Sent, allowed: tuple[Path, ...]) -> Path:
-    """The path of what came from the browser, if it lies in the upload folder or in one of `allowed`.
+def served_folder() -> Path:
+    """The folder that Gradio keeps uploads in and serves from."""
+    from gradio.utils import get_upload_folder
 
-    A raw request can name any file of the server; only what was uploaded (or offered as an example) is read.
+    return Path(get_upload_folder()).resolve()
+
+
+def uploaded(sent: Sent) -> Path:
+    """The path of what came from the browser, if it lies where uploads (and our examples) do.
+
+    A raw request can name any file of the server; only what lies there is read.
     """
     path = sent.get("path") if isinstance(sent, dict) else sent
     if not path or not isinstance(path, str):
         raise Refused("no_picture")
     found = Path(path).resolve()
-    from gradio.utils import get_upload_folder
-
-    for folder in (Path(get_upload_folder()).resolve(), *allowed):
-        if found.is_relative_to(folder):
-            return found
-    raise Refused("foreign_path")
+    if not found.is_relative_to(served_folder()):
+        raise Refused("foreign_path")
+    return found

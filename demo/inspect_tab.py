@@ -96,7 +96,7 @@ class InspectTab:
                         [str(e.preview) for e in self.examples],
                         columns=3,
                         rows=2,
-                        height=150,
+                        height=176,
                         show_label=False,
                         allow_preview=False,
                         interactive=False,
@@ -209,7 +209,7 @@ class InspectTab:
     def on_example(self, event: gr.SelectData, lang: str) -> tuple:
         """An example brings its picture and the pair that suits it."""
         example = self.examples[event.index]
-        path = example.path(self.service.folder / "examples")
+        path = example.path(self.service.examples)
         member, imgsz, card = self.on_pair(example.pair, lang)
         return str(path), example.pair, member, imgsz, card
 
@@ -230,7 +230,7 @@ class InspectTab:
     ) -> Iterator[tuple]:
         """Run both models; first says what it does, then shows the result or the reason why there is none."""
         try:
-            path = self._allowed(picture)
+            path = guards.uploaded(picture)
             yield gr.skip(), status(text(lang, "running" if self.service.ready() else "loading")), gr.skip()
             seen = self.service.inspect(
                 self._request(pair, member, fetch, own_baseline, own_halo),
@@ -250,7 +250,7 @@ class InspectTab:
         try:
             if seen is None:
                 example = self.examples[0]
-                path = example.path(self.service.folder / "examples")
+                path = example.path(self.service.examples)
                 request = self._request(example.pair, halo_members(example.pair)[0], False, None, None)
                 seen = self.service.inspect(request, path, path.name, {})
             packed = self.service.pack(seen)
@@ -262,7 +262,7 @@ class InspectTab:
     def on_api(self, picture: guards.Sent, pair: str, member: str, conf: float, imgsz: int, head: str) -> tuple:
         """The /inspect endpoint."""
         try:
-            path = self._allowed(picture)
+            path = guards.uploaded(picture)
             settings = self._settings(conf, imgsz, head, 0.7, "auto")
             seen = self.service.inspect(
                 self._request(pair, member, False, None, None), path, guards.sent_name(picture), settings
@@ -277,18 +277,13 @@ class InspectTab:
         overlays = [f for f in files if f.name.startswith("attention_")] or [f for f in files if f.suffix == ".png"]
         return found, str(overlays[len(overlays) // 2]), [str(f) for f in files]
 
-    def _allowed(self, picture: guards.Sent) -> Path:
-        """The picture's path, if the page may read it."""
-        installed = {e.path(self.service.folder / "examples").parent for e in self.examples if e.scene is None}
-        return guards.uploaded(picture, (self.service.folder / "examples", *(p.resolve() for p in installed)))
-
     def _request(self, pair: str, member: str, fetch: bool, own_baseline: guards.Sent, own_halo: guards.Sent) -> dict:
         """Arguments of Service.pair."""
         if pair != OWN:
             return {"name": pair, "member": member or "halo", "fetch": bool(fetch)}
         if not own_baseline:
             raise guards.Refused("own_missing")
-        files = [str(guards.uploaded(f, ())) if f else None for f in (own_baseline, own_halo)]
+        files = [str(guards.uploaded(f)) if f else None for f in (own_baseline, own_halo)]
         if guards.hosted() and any(f and not f.endswith(".safetensors") for f in files):
             raise guards.Refused("pt_hosted")
         return {"name": OWN, "member": "halo", "own": tuple(files)}

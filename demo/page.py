@@ -44,7 +44,7 @@ def first_value() -> dict[str, Any] | None:
     source = ASSETS / "first"
     if not (source / "meta.json").is_file():
         return None
-    folder = guards.work_folder() / "first"
+    folder = guards.served_folder() / "first"
     folder.mkdir(parents=True, exist_ok=True)
     for path in (source / "meta.json", source / "tensors.bin", installed_photo("bus")):
         target = folder / ("picture.jpg" if path.suffix == ".jpg" else path.name)
@@ -54,7 +54,7 @@ def first_value() -> dict[str, Any] | None:
 
 def build() -> tuple[gr.Blocks, Service]:
     """The page, not yet launched, and the service behind it."""
-    service = Service(guards.work_folder())
+    service = Service(guards.served_folder())
     with gr.Blocks(title="HaloVis", fill_width=True, delete_cache=(3600, 7200)) as page:
         with gr.Row(elem_id="top"):
             tagline = gr.HTML(heading("en"), elem_classes="wide")

@@ -33,9 +33,10 @@ log = logging.getLogger("halo_vis")
 class Service:
     """Loads pairs, runs inspections, writes what the browser fetches."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.results = folder / "results"
+    def __init__(self, served: Path) -> None:
+        """`served`: the folder that Gradio serves from; nothing is written outside it."""
+        self.examples = served / "examples"
+        self.results = served / "results"
         self._pairs: OrderedDict[tuple, Pair] = OrderedDict()
         self._lock = threading.Lock()
         self._loading: dict[tuple, threading.Lock] = {}
