@@ -25,6 +25,8 @@ def main() -> None:
     """Write assets/examples and assets/first."""
     folder = ASSETS / "examples"
     folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("*.jpg"):
+        old.unlink()
     pictures = {name: Image.open(installed_photo(name)) for name in ("bus", "zidane")}
     pictures |= {f"meadow-{n}": Image.fromarray(meadow.scene(n, "test").image) for n in SCENES}
     for name, image in pictures.items():

@@ -28,7 +28,6 @@ def main(url: str) -> None:
         page.locator("#examples button:has(img)").first.click()
         expect(page.locator("#status")).to_contain_text("bus.jpg")
         wait_ready(page)
-        page.evaluate("window.haloExplorer.select('P4', 15, 5)")  # on the man in the light coat
         settle(page)
         page.screenshot(path=FOLDER / "page.png")
         page.locator("#examples button:has(img)").nth(2).click()
