@@ -96,7 +96,7 @@ class InspectTab:
                         [str(e.preview) for e in self.examples],
                         columns=3,
                         rows=2,
-                        height=176,
+                        height=212,
                         show_label=False,
                         allow_preview=False,
                         interactive=False,
