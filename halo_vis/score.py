@@ -10,8 +10,10 @@ comes out. Whether the halo branch is used at all is a separate question, answer
 from __future__ import annotations
 
 import copy
+import logging
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +21,7 @@ import numpy as np
 import torch
 from torch import nn
 from ultralytics import YOLO
+from ultralytics.utils import LOGGER
 
 from halo_vis import meadow
 from halo_vis.attention import HaloAttention
@@ -73,6 +76,8 @@ def score_meadow(pair: Pair, scenes: int = 200, seed: int = 0) -> Score:
 def with_model(yolo: YOLO, model: nn.Module) -> YOLO:
     """The same YOLO around another model; its predictor is made anew."""
     twin = copy.copy(yolo)
+    # A YOLO is itself a torch module, and a shallow copy shares the dict that its model hangs in.
+    twin.__dict__["_modules"] = dict(yolo._modules)
     twin.model, twin.predictor = model, None
     return twin
 
@@ -154,10 +159,22 @@ def _ratios(yolo: YOLO, scenes: int, imgsz: int) -> Iterator[tuple[tuple[str, st
                             yield (name, of, head), float(level.row(y, x, head, of)[on].sum() / share)
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Ultralytics without its progress bars: the table is what was asked for."""
+    level = LOGGER.level
+    LOGGER.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        LOGGER.setLevel(level)
+
+
 def _map50(yolo: YOLO, data: Path, imgsz: int) -> float:
-    result = with_model(yolo, copy.deepcopy(yolo.model)).val(
-        data=str(data), split="test", imgsz=imgsz, batch=1, workers=0, plots=False, verbose=False
-    )
+    with quiet():
+        result = with_model(yolo, copy.deepcopy(yolo.model)).val(
+            data=str(data), split="test", imgsz=imgsz, batch=1, workers=0, plots=False, verbose=False
+        )
     return float(result.box.map50)
 
 
