@@ -280,3 +280,5 @@ class HaloAttention(nn.Module):
 # parse_model() looks layers up by name in this module: this line is the whole registration. Unpickling a checkpoint
 # imports this module, so a checkpoint registers its own layers in a fresh process.
 ultralytics.nn.tasks.HaloAttention = HaloAttention
+# Known to the restricted loader too (ULTRALYTICS_SAFE_LOAD=1), under which Ultralytics reads its own checkpoints again.
+torch.serialization.add_safe_globals([HaloAttention, RelPosEmb])

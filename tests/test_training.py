@@ -26,6 +26,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`python -m halo_vis train --recipe smoke --out FOLDER`, as printed in the README."""
     folder = tmp_path_factory.mktemp("runs") / "smoke"
     environment = {k: v for k, v in os.environ.items() if k != "PYTEST_CURRENT_TEST"}
+    environment["ULTRALYTICS_SAFE_LOAD"] = "1"  # as the page sets it: the restricted loader must know our layers
     command = [sys.executable, "-m", "halo_vis", "train", "--recipe", "smoke", "--out", str(folder)]
     done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -15,6 +16,15 @@ import numpy as np
 import pytest
 
 REPOSITORY = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _own_environment() -> Iterator[None]:
+    """The page settles its environment when it is imported; what runs after these tests must not inherit it."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
 
 
 @pytest.fixture(scope="module")
@@ -87,8 +97,6 @@ print("fork agrees")
 
 def test_a_forked_daemon_process_hands_its_result_back(bus: Path, tmp_path: Path) -> None:
     """As on ZeroGPU: the pair is loaded in the parent, the call runs in a fork, its result is pickled back."""
-    import os
-
     done = subprocess.run(
         [sys.executable, "-c", FORK, str(bus), str(tmp_path / "out")],
         capture_output=True,
