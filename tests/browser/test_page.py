@@ -103,6 +103,7 @@ def test_bus_from_upload_to_png(visit: Page, bus: Path, tmp_path: Path) -> None:
     visit.locator(".halo-explorer tbody tr").first.click()
     assert state(visit)["box"] is not None
     visit.keyboard.press("Escape")
+    visit.evaluate("window.haloExplorer.select('P5', 1, 1)")
 
     with visit.expect_download() as download:
         visit.locator(".halo-explorer [data-act=save]:visible").first.click()
@@ -112,6 +113,11 @@ def test_bus_from_upload_to_png(visit: Page, bus: Path, tmp_path: Path) -> None:
     saved = np.asarray(Image.open(path).convert("RGB")).astype(int)
     assert saved.shape[0] > size[1]
     assert saved.shape[1] >= 2 * size[0]
+    # Nothing outside the letterbox: P5's window reaches beyond the photo, and what is between and beside the two
+    # photographs is still paper.
+    middle = saved.shape[1] // 2
+    for strip in (saved[: size[1], middle - 5 : middle + 5], saved[: size[1], :10]):
+        assert (strip == 255).all()
     assert near((0x00, 0x72, 0xB2), saved) or near((0x56, 0xB4, 0xE9), saved)  # boxes in their class colours
 
 
