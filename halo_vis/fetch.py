@@ -90,8 +90,8 @@ def official_weights(
                 return place, str(Origin("disk", ""))
     if not fetch:
         raise FetchError(
-            f"{name} is not on this machine (looked for {kept}). Ask for the download (fetch=True, or the button on "
-            "the page), or put the file there."
+            f"{name} is not on this machine (looked for {kept}). Ask for the download (fetch=True, --fetch, or "
+            "the box under More on the page), or put the file there."
         )
     deadline = time.monotonic() + limit_s
     release = release or os.environ.get("HALO_VIS_RELEASE") or RELEASE
