@@ -141,13 +141,14 @@ class InspectTab:
                     self.device = self._label(gr.Dropdown(devices(), value="auto", label=t("device")), label="device")
                     self.fetch = self._label(gr.Checkbox(False, label=t("fetch"), elem_id="fetch"), label="fetch")
                     kinds = [".safetensors"] if guards.hosted() else [".safetensors", ".pt"]
-                    self.own_baseline = self._label(
-                        gr.File(file_types=kinds, type="filepath", label=t("own_baseline"), height=90),
-                        label="own_baseline",
-                    )
-                    self.own_halo = self._label(
-                        gr.File(file_types=kinds, type="filepath", label=t("own_halo"), height=90), label="own_halo"
-                    )
+                    with gr.Group(elem_id="own"):
+                        self.own_baseline = self._label(
+                            gr.File(file_types=kinds, type="filepath", label=t("own_baseline"), height=90),
+                            label="own_baseline",
+                        )
+                        self.own_halo = self._label(
+                            gr.File(file_types=kinds, type="filepath", label=t("own_halo"), height=90), label="own_halo"
+                        )
                 with gr.Accordion(t("card"), open=False) as about:
                     self._label(about, label="card")
                     self.card = gr.Markdown(card_text(first_pair, "en"), elem_id="card")

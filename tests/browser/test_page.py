@@ -12,7 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
+from samples import picture, random_model
 from visitor import open_page, wait_ready
+
+from halo_vis.weights import write_weights
 
 HALO = "canvas[data-side=halo]"
 BASELINE = "canvas[data-side=baseline]"
@@ -253,3 +256,29 @@ def test_odd_pictures(visit: Page, tmp_path: Path, name: str) -> None:
         expect(visit.locator("#status")).to_contain_text(".png")
         wait_ready(visit)
     assert "Traceback" not in visit.inner_text("body")
+
+
+def test_own_weights_with_masks(visit: Page, tmp_path: Path) -> None:
+    """Two segmentation models of one's own, uploaded: their masks arrive and are drawn."""
+    photo = tmp_path / "ripples.png"
+    Image.fromarray(picture(300, 320)).save(photo)
+    for form in ("baseline", "residual"):
+        write_weights(tmp_path / f"{form}.safetensors", random_model(form, (300, 320), task="segment"), {"imgsz": 320})
+    visit.get_by_role("button", name="More", exact=False).first.click()
+    for number, form in ((1, "residual"), (0, "baseline")):  # a filled field has no input any more
+        with visit.expect_response(lambda r: "/upload" in r.url):
+            visit.locator("#own input[type=file]").nth(number).set_input_files(str(tmp_path / f"{form}.safetensors"))
+    for box, option in (("#pair", "own weights"), ("#imgsz", "320")):
+        visit.locator(f"{box} input").click()
+        visit.get_by_role("option", name=option).click()
+    with visit.expect_response(lambda r: r.url.endswith("meta.json")) as answer:
+        run_picture(visit, photo)
+    meta = answer.value.json()
+    assert meta["pair"]["task"] == "segment"
+    masks = [d["polygon"] for d in meta["detections"]["halo"] if d["polygon"]]
+    assert len(masks) > 0
+    assert all(0 <= x <= 320 and 0 <= y <= 300 for mask in masks for x, y in mask)
+    with_masks = shot(visit, HALO)
+    visit.evaluate("document.querySelector('.halo-explorer .hx-more').open = true")
+    visit.locator("[data-show=boxes]").uncheck()
+    assert np.abs(shot(visit, HALO) - with_masks).max() > 30
