@@ -90,8 +90,7 @@ def card_text(pair: str, lang: str) -> str:
         lines.append(text(lang, "memorised"))
     for name, m in card["members"].items():
         lines.append(
-            "- "
-            + text(
+            text(
                 lang,
                 "trained_on",
                 member=name,
@@ -106,4 +105,4 @@ def card_text(pair: str, lang: str) -> str:
                 parameters=f"{m['parameters'] / 1e6:.2f}",
             )
         )
-    return "\n\n".join(lines[:2]) + "\n\n" + "\n".join(lines[2:]) if card.get("memorised") else "\n".join(lines)
+    return "\n\n".join(lines)

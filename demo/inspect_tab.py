@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from demo.service import Service
 from demo.texts import text
 
 SIZES = [320, 480, 640, 960, 1280]
+HEADS = ("one-to-many", "NMS-free")
 log = logging.getLogger("halo_vis")
 
 
@@ -53,11 +55,20 @@ def pair_choices(lang: str) -> list[tuple[str, str]]:
     return [*bundled, *official, (text(lang, "own_pair"), OWN)]
 
 
+def member_choices(pair: str, lang: str) -> list[tuple[str, str]]:
+    """Title and value of a pair's halo models, the default first."""
+    return [(text(lang, "member_article" if m == "article" else "member_halo"), m) for m in halo_members(pair)]
+
+
 def member_update(pair: str, lang: str) -> dict[str, Any]:
     """The radio of halo models: there only where a pair has several."""
-    members = halo_members(pair)
-    choices = [(text(lang, "member_article" if m == "article" else "member_halo"), m) for m in members]
-    return gr.update(choices=choices, value=members[0], visible=len(members) > 1)
+    choices = member_choices(pair, lang)
+    return gr.update(choices=choices, value=choices[0][1], visible=len(choices) > 1)
+
+
+def device_choices(lang: str) -> list[tuple[str, str]]:
+    """Title and value of the devices."""
+    return [(text(lang, "auto") if name == "auto" else name, name) for name in devices()]
 
 
 class InspectTab:
@@ -138,7 +149,9 @@ class InspectTab:
                         info="head_info",
                     )
                     self.iou = self._label(gr.Slider(0.1, 0.95, 0.7, step=0.05, label=t("iou")), label="iou")
-                    self.device = self._label(gr.Dropdown(devices(), value="auto", label=t("device")), label="device")
+                    self.device = self._label(
+                        gr.Dropdown(device_choices("en"), value="auto", label=t("device")), label="device"
+                    )
                     self.fetch = self._label(gr.Checkbox(False, label=t("fetch"), elem_id="fetch"), label="fetch")
                     kinds = [".safetensors"] if guards.hosted() else [".safetensors", ".pt"]
                     with gr.Group(elem_id="own"):
@@ -199,9 +212,22 @@ class InspectTab:
             **raw,
         )
 
-    def relabel(self, lang: str) -> list[dict[str, Any]]:
-        """Updates for every labelled component, in the order of `labels`."""
-        return [gr.update(**{k: text(lang, key) for k, key in keys.items()}) for _, keys in self.labels]
+    @property
+    def labelled(self) -> list[gr.components.Component]:
+        """The components that a change of language reaches."""
+        return [*(component for component, _ in self.labels), self.card]
+
+    def relabel(self, lang: str, pair: str) -> dict[gr.components.Component, Any]:
+        """Their words in a language; what is chosen stays chosen."""
+        updates: dict[gr.components.Component, dict[str, Any]] = {
+            component: {k: text(lang, key) for k, key in keys.items()} for component, keys in self.labels
+        }
+        updates[self.pair]["choices"] = pair_choices(lang)
+        updates[self.member]["choices"] = member_choices(pair, lang)
+        updates[self.head]["choices"] = [(text(lang, head), head) for head in HEADS]
+        updates[self.device]["choices"] = device_choices(lang)
+        updates[self.card] = {"value": card_text(pair, lang)}
+        return {component: gr.update(**update) for component, update in updates.items()}
 
     def on_pair(self, pair: str, lang: str) -> tuple:
         """Another pair: its members, its image size, its card."""
@@ -272,8 +298,6 @@ class InspectTab:
         except Exception as error:
             message = text("en", str(error)) if isinstance(error, guards.Refused) else str(error)
             raise gr.Error(html.escape(message)) from None
-        import json
-
         found = json.loads(next(f for f in files if f.name == "detections.json").read_text(encoding="utf-8"))
         overlays = [f for f in files if f.name.startswith("attention_")] or [f for f in files if f.suffix == ".png"]
         return found, str(overlays[len(overlays) // 2]), [str(f) for f in files]

@@ -12,8 +12,8 @@ guards.settle(guards.work_folder())  # before gradio and ultralytics are importe
 import gradio as gr  # noqa: E402
 from fastapi.routing import APIRoute  # noqa: E402
 
-from demo.catalogue import ASSETS, card_text, installed_photo  # noqa: E402
-from demo.inspect_tab import InspectTab, pair_choices  # noqa: E402
+from demo.catalogue import ASSETS, installed_photo  # noqa: E402
+from demo.inspect_tab import InspectTab, status  # noqa: E402
 from demo.service import Service, explorer_value  # noqa: E402
 from demo.texts import LANGUAGES, text  # noqa: E402
 from demo.theme import CSS, theme  # noqa: E402
@@ -66,34 +66,23 @@ def build() -> tuple[gr.Blocks, Service]:
         with gr.Tabs(), gr.Tab(text("en", "inspect")) as tab:
             inspect_tab = InspectTab(service, lang, first_value())
 
-        def relabel(wanted: str, pair: str) -> list:
-            """Every label in the wanted language."""
-            fixed = [
-                heading(wanted),
-                gr.update(label=text(wanted, "inspect")),
-                gr.update(choices=pair_choices(wanted)),
-                card_text(pair, wanted),
-            ]
-            return [*fixed, *inspect_tab.relabel(wanted)]
+        def relabel(wanted: str, pair: str) -> dict:
+            """Every word of the page in the wanted language."""
+            return {tagline: heading(wanted), tab: gr.update(label=text(wanted, "inspect"))} | inspect_tab.relabel(
+                wanted, pair
+            )
 
-        labelled = [tagline, tab, inspect_tab.pair, inspect_tab.card, *(c for c, _ in inspect_tab.labels)]
+        def greet(wanted: str, pair: str) -> dict:
+            """The same for a page that has just loaded: its first status line too."""
+            return relabel(wanted, pair) | {inspect_tab.status: status(text(wanted, "ready"))}
+
+        labelled = [tagline, tab, *inspect_tab.labelled]
         quiet = {"show_progress": "hidden", "api_visibility": "private"}
-        # gr.update of the pair dropdown comes twice (choices, label): Gradio takes one update per output.
-        order = [c for i, c in enumerate(labelled) if c not in labelled[:i]]
-
-        def merged(wanted: str, pair: str) -> list:
-            """`relabel`, with updates of the same component joined."""
-            joined: dict[int, Any] = {}
-            for component, update in zip(labelled, relabel(wanted, pair), strict=True):
-                known = joined.get(component._id)
-                joined[component._id] = {**known, **update} if known else update
-            return [joined[c._id] for c in order]
-
         page.load(lambda wanted: wanted, [lang], [lang], js=LANGUAGE_JS, **quiet).then(
-            merged, [lang, inspect_tab.pair], order, **quiet
+            greet, [lang, inspect_tab.pair], [*labelled, inspect_tab.status], **quiet
         )
         page.load(service.warm, **quiet)
-        lang.input(merged, [lang, inspect_tab.pair], order, js=None, **quiet)
+        lang.input(relabel, [lang, inspect_tab.pair], labelled, **quiet)
         lang.input(None, [lang], None, js=SWITCH_JS, **quiet)
         dark.click(None, js="() => { document.body.classList.toggle('dark') }", **quiet)
     return page, service

@@ -100,7 +100,8 @@ RECIPES = {
             stages=(
                 {"epochs": 12, "lr0": 0.001, "lrf": 0.05, "warmup_epochs": 1.0},
                 {"epochs": 5, "lr0": 0.0006, "lrf": 0.02, "warmup_epochs": 0.0},
-                # Half the batch, twice the steps: after 17 epochs of the others "visited" was still half a guess.
+                # Added when the baseline stood at 0.67 on the held-out scenes after 12 epochs (residual 0.83, article's
+                # form 0.91): half the batch, twice the steps, until every member had learned the task.
                 {"epochs": 13, "lr0": 0.001, "lrf": 0.02, "warmup_epochs": 0.0, "batch": 8, "nbs": 8},
             ),
             common={

@@ -217,8 +217,14 @@ def test_chinese(browser: Browser, server: str) -> None:
     page, watch = open_page(browser, server, locale="zh-CN")
     expect(page.locator("#run")).to_have_text("运行")
     expect(page.locator(".halo-explorer [data-choice=view] button").first).to_have_text("单元")
+    expect(page.locator("#status")).to_contain_text("预先计算")
+    page.locator("#examples button:has(img)").nth(2).click()
+    expect(page.locator("#status")).to_contain_text("meadow-")
+    page.locator("#member label").nth(1).click()
     page.locator("#language label").first.click()
     expect(page.locator("#run")).to_have_text("Run")
+    expect(page.locator("#member label").nth(1)).to_have_text("article's form")
+    assert page.locator("#member input").nth(1).is_checked()  # a change of words changes no choice
     page.context.close()
     assert watch.problems == []
 
