@@ -156,11 +156,12 @@ class InspectTab:
                     kinds = [".safetensors"] if guards.hosted() else [".safetensors", ".pt"]
                     with gr.Group(elem_id="own"):
                         self.own_baseline = self._label(
-                            gr.File(file_types=kinds, type="filepath", label=t("own_baseline"), height=90),
+                            gr.File(file_types=kinds, type="filepath", label=t("own_baseline"), height=130),
                             label="own_baseline",
                         )
                         self.own_halo = self._label(
-                            gr.File(file_types=kinds, type="filepath", label=t("own_halo"), height=90), label="own_halo"
+                            gr.File(file_types=kinds, type="filepath", label=t("own_halo"), height=130),
+                            label="own_halo",
                         )
                 with gr.Accordion(t("card"), open=False) as about:
                     self._label(about, label="card")
@@ -217,16 +218,17 @@ class InspectTab:
         """The components that a change of language reaches."""
         return [*(component for component, _ in self.labels), self.card]
 
-    def relabel(self, lang: str, pair: str) -> dict[gr.components.Component, Any]:
-        """Their words in a language; what is chosen stays chosen."""
+    def relabel(self, lang: str, pair: str | None = None) -> dict[gr.components.Component, Any]:
+        """Their words in a language; what is chosen stays chosen. Without a pair, words that hang on it are left."""
         updates: dict[gr.components.Component, dict[str, Any]] = {
             component: {k: text(lang, key) for k, key in keys.items()} for component, keys in self.labels
         }
         updates[self.pair]["choices"] = pair_choices(lang)
-        updates[self.member]["choices"] = member_choices(pair, lang)
         updates[self.head]["choices"] = [(text(lang, head), head) for head in HEADS]
         updates[self.device]["choices"] = device_choices(lang)
-        updates[self.card] = {"value": card_text(pair, lang)}
+        if pair is not None:
+            updates[self.member]["choices"] = member_choices(pair, lang)
+            updates[self.card] = {"value": card_text(pair, lang)}
         return {component: gr.update(**update) for component, update in updates.items()}
 
     def on_pair(self, pair: str, lang: str) -> tuple:

@@ -12,7 +12,7 @@ guards.settle(guards.work_folder())  # before gradio and ultralytics are importe
 import gradio as gr  # noqa: E402
 from fastapi.routing import APIRoute  # noqa: E402
 
-from demo.catalogue import ASSETS, installed_photo  # noqa: E402
+from demo.catalogue import ASSETS, card_text, installed_photo  # noqa: E402
 from demo.inspect_tab import InspectTab, status  # noqa: E402
 from demo.service import Service, explorer_value  # noqa: E402
 from demo.texts import LANGUAGES, text  # noqa: E402
@@ -66,21 +66,23 @@ def build() -> tuple[gr.Blocks, Service]:
         with gr.Tabs(), gr.Tab(text("en", "inspect")) as tab:
             inspect_tab = InspectTab(service, lang, first_value())
 
-        def relabel(wanted: str, pair: str) -> dict:
+        def relabel(wanted: str, pair: str | None = None) -> dict:
             """Every word of the page in the wanted language."""
-            return {tagline: heading(wanted), tab: gr.update(label=text(wanted, "inspect"))} | inspect_tab.relabel(
-                wanted, pair
-            )
+            own = {tagline: heading(wanted), tab: gr.update(label=text(wanted, "inspect"))}
+            return own | inspect_tab.relabel(wanted, pair)
 
-        def greet(wanted: str, pair: str) -> dict:
-            """The same for a page that has just loaded: its first status line too."""
-            return relabel(wanted, pair) | {inspect_tab.status: status(text(wanted, "ready"))}
+        def greet(wanted: str) -> dict:
+            """The words of a page that has just loaded.
+
+            Not those that hang on the pair: a quick visitor may have chosen another before this answer arrives.
+            """
+            return relabel(wanted) | {inspect_tab.status: status(text(wanted, "ready"))}
 
         labelled = [tagline, tab, *inspect_tab.labelled]
         quiet = {"show_progress": "hidden", "api_visibility": "private"}
         page.load(lambda wanted: wanted, [lang], [lang], js=LANGUAGE_JS, **quiet).then(
-            greet, [lang, inspect_tab.pair], [*labelled, inspect_tab.status], **quiet
-        )
+            greet, [lang], [*labelled, inspect_tab.status], **quiet
+        ).then(card_text, [inspect_tab.pair, lang], [inspect_tab.card], **quiet)
         page.load(service.warm, **quiet)
         lang.input(relabel, [lang, inspect_tab.pair], labelled, **quiet)
         lang.input(None, [lang], None, js=SWITCH_JS, **quiet)

@@ -220,6 +220,7 @@ def test_chinese(browser: Browser, server: str) -> None:
     expect(page.locator("#status")).to_contain_text("预先计算")
     page.locator("#examples button:has(img)").nth(2).click()
     expect(page.locator("#status")).to_contain_text("meadow-")
+    expect(page.locator("#member label").nth(1)).to_have_text("文章形式")
     page.locator("#member label").nth(1).click()
     page.locator("#language label").first.click()
     expect(page.locator("#run")).to_have_text("Run")
