@@ -6,6 +6,7 @@ A pixel or cell n covers the half-open interval [n, n + 1). Order is ``y, x`` fo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,6 +48,14 @@ class HaloGrid:
         if not (0 <= by < self.block_rows and 0 <= bx < self.block_cols):
             raise IndexError(
                 f"block (by={by}, bx={bx}) is outside the {self.block_rows} x {self.block_cols} blocks; count from 0."
+            )
+
+    def check_cells(self, y0: int, x0: int, y1: int, x1: int) -> None:
+        """Raise IndexError unless [y0, y1) x [x0, x1) holds at least one cell, and none outside the map."""
+        if not (0 <= y0 < y1 <= self.height and 0 <= x0 < x1 <= self.width):
+            raise IndexError(
+                f"cells [{y0}, {y1}) x [{x0}, {x1}) are none, or not inside the map of {self.height} x {self.width} "
+                "cells; count from 0 and leave the last out."
             )
 
     def block_of(self, y: int, x: int) -> tuple[int, int]:
@@ -151,3 +160,16 @@ class Letterbox:
         input_y, input_x = self.to_input(y, x)
         rows, cols = -(-self.input_height // stride), -(-self.input_width // stride)
         return min(max(int(input_y // stride), 0), rows - 1), min(max(int(input_x // stride), 0), cols - 1)
+
+    def centres_in(
+        self, region: Sequence[float], stride: int, first_y: int, first_x: int, rows: int, cols: int
+    ) -> np.ndarray:
+        """(rows, cols) bool: which cells, from cell (first_y, first_x) on, have their centre in a region of the photo.
+
+        Args:
+            region: xyxy in photo pixels, half-open.
+        """
+        x1, y1, x2, y2 = region
+        y, _ = self.to_photo((first_y + np.arange(rows) + 0.5) * stride, 0)
+        _, x = self.to_photo(0, (first_x + np.arange(cols) + 0.5) * stride)
+        return ((y >= y1) & (y < y2))[:, None] & ((x >= x1) & (x < x2))[None]

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 from ultralytics import YOLO
 from ultralytics.engine.results import Results
 
-from halo_vis import files
+from halo_vis import files, single
+from halo_vis.answers import known_answers
 from halo_vis.detections import Detections, match
 from halo_vis.pairs import Pair
 from halo_vis.picture import Picture, read_picture
-from halo_vis.seen import Seen, Settings, default_device
+from halo_vis.seen import Answer, Beside, Seen, Settings, default_device
 from halo_vis.trace import Trace, capture
+
+if TYPE_CHECKING:
+    from halo_vis.view import View
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +31,51 @@ class Inspection(Seen):
     def save(self, folder: str | Path) -> list[Path]:
         """Write side_by_side.png, attention_P*.png, trace.npz, detections.json and the viewer's files; returns them."""
         return files.save(self, Path(folder))
+
+    def explore(self, view: View | None = None, height: int = single.HEIGHT, control: bool = False) -> single.Explorer:
+        """The explorer, in a notebook or as one HTML file: ``seen.explore()``, ``seen.explore().save("bus.html")``.
+
+        Args:
+            view: what it shows first; None: the strongest detection.
+            height: of its frame in a notebook, CSS pixels.
+            control: bring along the control with random queries and keys; the explorer is half as large again with it.
+        """
+        return single.explorer(self, view, height, control)
+
+    def _repr_html_(self) -> str:
+        """A notebook shows an inspection as its explorer."""
+        return self.explore()._repr_html_()
+
+    def with_beside(self, other: Inspection) -> Inspection:
+        """The same inspection with the halo model of another one beside it, to compare the two cell by cell.
+
+        Args:
+            other: an inspection of the same picture at the same image size, by any pair, member or checkpoint.
+
+        Raises:
+            ValueError: the pictures differ, or where they lie in the models' input does.
+        """
+        mine, others = self.picture.digest, other.picture.digest
+        if mine != others:
+            raise ValueError(
+                f"with_beside needs the same picture: this is {self.picture.name!r} (sha256 {mine[:12]}), the other "
+                f"{other.picture.name!r} ({others[:12]}). Inspect the same picture with the other pair."
+            )
+        if self.trace.letterbox != other.trace.letterbox:
+            raise ValueError(
+                f"with_beside needs the same letterbox: this is {self.trace.letterbox}, the other "
+                f"{other.trace.letterbox}. Inspect again with imgsz={self.settings.imgsz}."
+            )
+        run = Beside(
+            title=f"{other.card.title}, {other.member}",
+            pair=other.card.name,
+            member=other.member,
+            weights=other.card.members.get(other.member, {}).get("sha256", ""),
+            trace=other.trace,
+            detections=other.halo,
+            matches=match(other.halo, self.halo),
+        )
+        return replace(self, beside=(*self.beside, run))
 
 
 def inspect(
@@ -36,6 +87,7 @@ def inspect(
     iou: float = 0.7,
     head: str = "one-to-many",
     device: str | None = None,
+    answers: Iterable[Answer] | None = None,
 ) -> Inspection:
     """Run both models of a pair on one picture and capture their attention.
 
@@ -45,6 +97,7 @@ def inspect(
         imgsz: longer side of the model's input, a multiple of 32; None: the size on the pair's card.
         head: "one-to-many" or "NMS-free".
         device: None: CUDA if there is one, else MPS, else the CPU.
+        answers: where it is known where to look, photo pixels; None: known of held-out meadow scenes, else nowhere.
 
     Raises:
         ValueError: a setting out of range (PictureError, a ValueError too, for the picture).
@@ -67,6 +120,7 @@ def inspect(
         global_attention={"baseline": baseline_trace.global_attention, "halo": halo_trace.global_attention},
         matches=match(baseline, halo),
         milliseconds={"baseline": baseline_ms, "halo": halo_ms},
+        answers=known_answers(picture) if answers is None else tuple(answers),
     )
 
 

@@ -1,41 +1,35 @@
-"""What a captured attention layer says: rows, block maps, received attention, mass, entropy, distance.
+"""What a captured attention layer says: rows, block maps, received attention, and who attends to a cell.
 
-Everything is computed on demand from the stored queries, keys, value norms and position tables, in float32, from the
-very fp16 values that the browser gets. ``of="weight"`` is the softmax; ``of="contribution"`` weighs it with the norm of
-what each cell's value adds to the output (Kobayashi et al. 2020, "Attention is Not Only a Weight").
+Everything is computed on demand from the stored queries, keys, value norms and position tables, from the very fp16
+values that the browser gets: in float64 as there, maps of whole layers in float32. ``of="weight"`` is the softmax;
+``of="contribution"`` weighs it with the norm of what each cell's value adds to the output (Kobayashi et al. 2020,
+"Attention is Not Only a Weight"); "content" and "position" are the softmax of one half of the logits alone, under the
+same mask.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from halo_vis.geometry import HaloGrid, Letterbox
+from halo_vis.global_attention import GlobalTrace
+from halo_vis.rows import ALL_OF, OF, Head, Rows, check_head, check_of, pick, softmax
 
-OF = ("weight", "contribution")
+__all__ = ["ALL_OF", "OF", "GlobalTrace", "Head", "LevelTrace"]
 
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Softmax over the last axis; -inf takes no part."""
-    e = np.exp(logits - logits.max(-1, keepdims=True))
-    return e / e.sum(-1, keepdims=True)
-
-
-def check_head(head: int | None, heads: int) -> None:
-    """Raise IndexError unless the head exists; None is the mean of all heads."""
-    if head is not None and not 0 <= head < heads:
-        raise IndexError(f"head {head} does not exist: this layer has heads 0 to {heads - 1}; None is their mean.")
-
-
-def check_of(of: str) -> None:
-    """Raise ValueError unless `of` is a known view of a row."""
-    if of not in OF:
-        raise ValueError(f"of must be one of {OF}, got {of!r}.")
+CONTROL_SEED = 0  # of the control that is shown and exported
+# Controls that were made already, for as long as their level is there: a figure or a GIF asks for each panel again.
+_RANDOMISED: WeakKeyDictionary[LevelTrace, dict[int, LevelTrace]] = WeakKeyDictionary()
+TINY = np.finfo(np.float32).tiny  # a row that brings less than this brings nothing
 
 
 @dataclass(frozen=True, eq=False)
-class LevelTrace:
+class LevelTrace(Rows):
     """One halo layer's attention on one picture: all that its rows need.
 
     Attributes:
@@ -44,6 +38,8 @@ class LevelTrace:
         norm: (H, W, heads) float16 >= 0: the norm of what a cell's value adds after to_out, as a share of the layer's
             largest; all 0 where to_out is zero (``adds_nothing``).
         rel_height, rel_width: (2 window - 1, d) float16.
+        features: (H, W, C) float16, what q and k were projected from; None where only those are known.
+        spread: standard deviations of the weights that project to q and to k.
     """
 
     level: str
@@ -58,6 +54,8 @@ class LevelTrace:
     scale: float
     mask: str
     residual: bool
+    features: np.ndarray | None = None
+    spread: tuple[float, float] = (0.0, 0.0)
 
     @property
     def heads(self) -> int:
@@ -69,160 +67,287 @@ class LevelTrace:
         """True while to_out is zero: an untrained residual layer."""
         return not self.norm.any()
 
-    def weights(self, by: int, bx: int, query: tuple[int, int] | None = None) -> np.ndarray:
+    def randomised(self, seed: int = CONTROL_SEED) -> LevelTrace:
+        """The control: the same features, mask and positions, with q and k projected from them at random.
+
+        The projections are Gaussian, with the standard deviation of the layer's own. They respond to whatever stands
+        out in the features, so their rows show what mere salience would give.
+
+        Raises:
+            ValueError: the trace was made without features.
+        """
+        made = _RANDOMISED.setdefault(self, {})
+        if seed not in made:
+            made[seed] = self._randomised(seed)
+        return made[seed]
+
+    def _randomised(self, seed: int) -> LevelTrace:
+        if self.features is None:
+            raise ValueError(
+                f"{self.level} has no features to project: this trace was put together from q and k. "
+                "Capture it from a model."
+            )
+        height, width, channels = self.features.shape
+        rng = np.random.default_rng((seed, self.stride))  # no two levels share their numbers
+        features = self.features.astype(np.float32).reshape(-1, channels)
+        q, k = (
+            (features @ rng.normal(0, spread, (channels, self.heads * self.q.shape[3])).astype(np.float32))
+            .reshape(height, width, self.heads, -1)
+            .astype(np.float16)
+            for spread in self.spread
+        )
+        return replace(self, q=q, k=k)
+
+    # ---------------------------------------------------------------- the softmax
+    def _logits(self, by: int, bx: int, rows: slice, cols: slice, of: str, real: type = np.float64) -> np.ndarray:
+        """(heads, queries, window * window) logits of a block's queries; -inf where the mask hides the key.
+
+        ``real``: float64, because a peaked row times uniform shows what float32 loses in logits of tens.
+        """
+        grid, w, heads = self.grid, self.grid.window_size, self.heads
+        inside = grid.inside(by, bx).reshape(-1)
+        queries = (rows.stop - rows.start, cols.stop - cols.start)
+        if self.mask == "published" and inside.all():
+            return np.zeros((heads, queries[0] * queries[1], w * w), real)
+        q = self.q[rows, cols].astype(real).transpose(2, 0, 1, 3) * real(self.scale)  # heads, rows, cols, d
+        k = grid.window_of(self.k, by, bx).reshape(w * w, heads, -1).transpose(1, 2, 0).astype(real)
+        offset = np.arange(w) + w - 1
+        y = np.arange(rows.start, rows.stop) - by * grid.block_size
+        x = np.arange(cols.start, cols.stop) - bx * grid.block_size
+        rel_y = self.rel_height.astype(real)[offset[:, None] - y].transpose(1, 2, 0)  # rows, d, w
+        rel_x = self.rel_width.astype(real)[offset[:, None] - x].transpose(1, 2, 0)  # cols, d, w
+        # A position logit is that of the key's row plus that of its column: 2 w further channels, whose "keys" say in
+        # which row and column they are. One matrix product then gives content and position together.
+        up = q @ rel_y
+        left = (q.transpose(0, 2, 1, 3) @ rel_x).transpose(0, 2, 1, 3)
+        lattice = np.broadcast_to(_lattice(w).astype(real), (heads, 2 * w, w * w))
+        parts = {
+            "content": ((q,), (k,)),
+            "position": ((up, left), (lattice,)),
+        }.get(of, ((q, up, left), (k, lattice)))
+        mine, theirs = np.concatenate(parts[0], -1), np.concatenate(parts[1], 1)
+        logits = mine.reshape(heads, queries[0] * queries[1], -1) @ theirs
+        hidden = ~inside if self.mask == "valid" else inside
+        if hidden.any():
+            logits[..., hidden] = -np.inf
+        return logits
+
+    def _norm_of(self, by: int, bx: int) -> np.ndarray:
+        """(heads, window * window) norms of the values of a block's window, 0 outside the map."""
+        return self.grid.window_of(self.norm, by, bx).reshape(-1, self.heads).T.astype(np.float32)
+
+    def weights(self, by: int, bx: int, query: tuple[int, int] | None = None, of: str = "weight") -> np.ndarray:
         """The weights of a block's queries, as the layer used them.
 
         Args:
             by, bx: the block.
             query: (y, x) of one cell of that block; None: all of its cells inside the map.
+            of: "weight", or "content" or "position" for the softmax of that half of the logits.
 
         Returns:
             (heads, rows, cols, window, window) float32, each window summing to 1.
         """
-        grid, w = self.grid, self.grid.window_size
-        rows, cols = grid.queries_of(by, bx) if query is None else tuple(slice(c, c + 1) for c in query)
-        q = self.q[rows, cols].astype(np.float32).transpose(2, 0, 1, 3) * np.float32(self.scale)  # heads, rows, cols, d
-        k = grid.window_of(self.k, by, bx).astype(np.float32).transpose(2, 3, 0, 1)  # heads, d, w, w
-        heads, n_rows, n_cols, d = q.shape
-        key = np.arange(w)
-        y = np.arange(rows.start, rows.stop) - by * grid.block_size
-        x = np.arange(cols.start, cols.stop) - bx * grid.block_size
-        rel_y = self.rel_height.astype(np.float32)[key[None] - y[:, None] + w - 1]  # rows, w, d
-        rel_x = self.rel_width.astype(np.float32)[key[None] - x[:, None] + w - 1]  # cols, w, d
-        position = (
-            np.einsum("hyxd,yid->hyxi", q, rel_y)[..., :, None] + np.einsum("hyxd,xjd->hyxj", q, rel_x)[..., None, :]
-        )
-        inside = grid.inside(by, bx)
-        if self.mask == "valid":
-            content = (q.reshape(heads, n_rows * n_cols, d) @ k.reshape(heads, d, w * w)).reshape(position.shape)
-            logits = np.where(inside, content + position, -np.inf)
-        elif inside.all():
-            logits = np.zeros_like(position)
-        else:
-            logits = np.where(inside, -np.inf, position)
-        return softmax(logits.reshape(heads, n_rows, n_cols, w * w)).reshape(position.shape).astype(np.float32)
+        return self._softmax(by, bx, query, of).astype(np.float32)
 
-    def _view(self, weights: np.ndarray, by: int, bx: int, head: int | None, of: str) -> np.ndarray:
-        """(heads, ..., w, w) weights -> (..., w, w) rows of one head or all, weights or contributions, sum 1 or 0."""
+    def _softmax(self, by: int, bx: int, query: tuple[int, int] | None, of: str) -> np.ndarray:
+        """(heads, rows, cols, window, window) float64: the weights."""
+        rows, cols = self.grid.queries_of(by, bx) if query is None else tuple(slice(c, c + 1) for c in query)
+        shape = (self.heads, rows.stop - rows.start, cols.stop - cols.start, *[self.grid.window_size] * 2)
+        return softmax(self._logits(by, bx, rows, cols, of)).reshape(shape)
+
+    def _rows(self, by: int, bx: int, head: Head, of: str, query: tuple[int, int] | None = None) -> np.ndarray:
+        """(n, rows, cols, window, window) float32: of one head or of all together (n = 1), or of each (n = heads)."""
         check_head(head, self.heads)
         check_of(of)
-        if of == "weight":
-            return weights.mean(0) if head is None else weights[head]
-        norm = self.grid.window_of(self.norm, by, bx).astype(np.float32).transpose(2, 0, 1)
-        norm = norm.reshape(self.heads, *[1] * (weights.ndim - 3), *norm.shape[1:])
-        brought = weights * norm
-        brought = brought.sum(0) if head is None else brought[head]
-        total = brought.sum((-2, -1), keepdims=True)
-        return np.divide(brought, total, out=np.zeros_like(brought), where=total > 0)
+        weights = self._softmax(by, bx, query, "weight" if of == "contribution" else of)
+        if of == "contribution":
+            weights *= self._norm_of(by, bx).reshape(self.heads, 1, 1, *weights.shape[3:])
+        if head is None:
+            weights = weights.sum(0, keepdims=True) if of == "contribution" else weights.mean(0, keepdims=True)
+        elif head != "max":
+            weights = weights[head : head + 1]
+        if of == "contribution":
+            total = weights.sum((-2, -1), keepdims=True)
+            weights = np.divide(weights, total, out=np.zeros_like(weights), where=total > TINY)
+        return weights.astype(np.float32)
 
-    def row(self, y: int, x: int, head: int | None = None, of: str = "weight") -> np.ndarray:
+    def _sums(
+        self, by: int, bx: int, rows: slice, cols: slice, of: tuple[str, ...], real: type = np.float64
+    ) -> Iterator[np.ndarray]:
+        """For each `of`: (1 + heads, window, window), the rows of some of a block's queries added up, all heads first.
+
+        The rows themselves are never made: their sum is one product of the exponentials with what they are divided by.
+        """
+        made: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        for name in of:
+            half = "weight" if name == "contribution" else name
+            if half not in made:
+                e = self._logits(by, bx, rows, cols, half, real)
+                e -= e.max(-1, keepdims=True)
+                np.exp(e, out=e)
+                made[half] = e, e.sum(-1)
+            e, z = made[half]  # heads, queries, keys; heads, queries
+            if name == "contribution":
+                norm = self._norm_of(by, bx).astype(real)
+                brought = (e @ norm[..., None])[..., 0] / z
+                each, joint = (
+                    np.divide(1 / z, b, out=np.zeros_like(z), where=b > TINY)
+                    for b in (brought, np.broadcast_to(brought.sum(0), brought.shape))
+                )
+                sums = (np.stack([each, joint], 1) @ e) * norm[:, None]  # heads, 2, keys
+                maps = np.concatenate([sums[:, 1].sum(0, keepdims=True), sums[:, 0]])
+            else:
+                sums = ((1 / z)[:, None] @ e)[:, 0]
+                maps = np.concatenate([sums.mean(0, keepdims=True), sums])
+            yield maps.reshape(-1, *[self.grid.window_size] * 2)
+
+    # ---------------------------------------------------------------- rows
+    def place(self, y: int, x: int) -> tuple[tuple[int, int], np.ndarray]:
+        """Origin of the window of (y, x), and (window, window) bool: which of its cells lie inside the map."""
+        block = self.grid.block_of(y, x)
+        return self.grid.window_origin(*block), self.grid.inside(*block)
+
+    def allowed(self, y: int, x: int) -> np.ndarray:
+        """(window, window) bool: the keys that the mask lets through for this query."""
+        inside = self.place(y, x)[1]
+        return inside if self.mask == "valid" or inside.all() else ~inside
+
+    def row(self, y: int, x: int, head: Head = None, of: str = "weight") -> np.ndarray:
         """(window, window) float32, sum 1: where the query at cell (y, x) looks.
 
         Cell (i, j) of it is cell ``grid.window_origin(*grid.block_of(y, x)) + (i, j)`` of the map. Contributions of a
-        layer that adds nothing are all 0.
+        layer that adds nothing are all 0. Head None is the mean of the heads (contributions are added before they are
+        normalised); "max" does not sum to 1, see :data:`halo_vis.rows.Head`.
 
         Raises:
             IndexError: the cell or the head does not exist.
         """
         by, bx = self.grid.block_of(y, x)
-        return self._view(self.weights(by, bx, (y, x)), by, bx, head, of)[0, 0]
+        return self._rows(by, bx, head, of, (y, x))[:, 0, 0].max(0)
 
-    def block(self, by: int, bx: int, head: int | None = None, of: str = "weight") -> np.ndarray:
-        """(window, window) float32, sum 1: the block's map, the mean of its queries' rows."""
-        return self._view(self.weights(by, bx), by, bx, head, of).mean((0, 1))
-
-    def blocks(self, head: int | None = None, of: str = "weight") -> np.ndarray:
-        """(block_rows, block_cols, window, window): every block's map."""
-        g = self.grid
-        return np.stack([[self.block(by, bx, head, of) for bx in range(g.block_cols)] for by in range(g.block_rows)])
-
-    def received(self, head: int | None = None, of: str = "weight", raw: bool = False) -> np.ndarray:
-        """(H, W) float32: attention that each cell receives from all queries.
-
-        As a multiple of what it would receive if every query spread evenly over the cells of its window (1 = uniform);
-        ``raw`` gives the sum itself, which shows the lattice of blocks whatever the picture.
-        """
-        g = self.grid
-        total, even = (np.zeros((g.height + 2 * g.window_size, g.width + 2 * g.window_size), np.float32) for _ in "ab")
-        for by in range(g.block_rows):
-            for bx in range(g.block_cols):
-                oy, ox = g.window_origin(by, bx)
-                place = tuple(slice(o + g.window_size, o + 2 * g.window_size) for o in (oy, ox))
-                rows = self._view(self.weights(by, bx), by, bx, head, of)
-                inside = g.inside(by, bx)
-                total[place] += rows.sum((0, 1))
-                even[place] += rows.shape[0] * rows.shape[1] / inside.sum() * inside
-        middle = slice(g.window_size, g.window_size + g.height), slice(g.window_size, g.window_size + g.width)
-        return total[middle] if raw else total[middle] / even[middle]
-
-    def mass(self, y: int, x: int, head: int | None = None, of: str = "weight") -> dict[str, float]:
-        """The row's sums on the query's own block, on the halo around it, and on padding outside the map; total 1."""
-        inside, own = self.grid.inside(*self.grid.block_of(y, x)), self.grid.own_block()
-        row = self.row(y, x, head, of)
+    def mass(self, y: int, x: int, head: Head = None, of: str = "weight") -> dict[str, float]:
+        """The row's shares on the query's own block, on the halo around it, and on padding outside the map; total 1."""
+        (_, inside), own = self.place(y, x), self.grid.own_block()
+        row = self.shares(y, x, head, of)
         parts = {"block": inside & own, "halo": inside & ~own, "padding": ~inside}
         return {name: float(row[part].sum()) for name, part in parts.items()}
 
-    def allowed(self, y: int, x: int) -> np.ndarray:
-        """(window, window) bool: the keys that the mask lets through for this query."""
-        inside = self.grid.inside(*self.grid.block_of(y, x))
-        return inside if self.mask == "valid" or inside.all() else ~inside
+    # ---------------------------------------------------------------- maps
+    def block(self, by: int, bx: int, head: Head = None, of: str = "weight") -> np.ndarray:
+        """(window, window) float32, sum 1: the block's map, the mean of its queries' rows.
 
-    def entropy(self, y: int, x: int, head: int | None = None, of: str = "weight") -> float:
-        """Entropy of the row as a share of the largest it could have (1: uniform over the keys the mask allows)."""
-        row, n = self.row(y, x, head, of), int(self.allowed(y, x).sum())
-        p = row[row > 0].astype(np.float64)
-        # float32 rows sum to 1 up to rounding, which must show neither as more than 1 nor as -0.
-        return min(1.0, max(0.0, float(-(p * np.log(p)).sum() / np.log(n)))) if n > 1 else 0.0
-
-    def distance(self, y: int, x: int, head: int | None = None, of: str = "weight") -> float:
-        """Mean distance, in photo pixels, from the query's centre to the centres of the cells it looks at.
-
-        Padding has no place and is left out; 0 if all of the row lies on padding.
+        With head "max" it is the largest of the heads' maps: see :data:`halo_vis.rows.Head`.
         """
-        by, bx = self.grid.block_of(y, x)
-        row = self.row(y, x, head, of) * self.grid.inside(by, bx)
-        oy, ox = self.grid.window_origin(by, bx)
-        cell = np.arange(self.grid.window_size)
-        dy = (cell + oy - y) * self.stride * self.letterbox.photo_height / self.letterbox.new_height
-        dx = (cell + ox - x) * self.stride * self.letterbox.photo_width / self.letterbox.new_width
-        total = float(row.sum())
-        return float((row * np.hypot(dy[:, None], dx[None])).sum() / total) if total > 0 else 0.0
-
-    def times_uniform(self, y: int, x: int, head: int | None = None, of: str = "weight") -> np.ndarray:
-        """The row as a multiple of an even spread over the cells of the window inside the map (1 = uniform)."""
-        return self.row(y, x, head, of) * int(self.grid.inside(*self.grid.block_of(y, x)).sum())
-
-
-@dataclass(frozen=True, eq=False)
-class GlobalTrace:
-    """YOLO26's own attention (layers 10 and 22 of the stock model): every cell attends to the whole map.
-
-    Attributes:
-        q, k: (H, W, heads, key_dim) float16, not scaled.
-    """
-
-    layer: str
-    stride: int
-    letterbox: Letterbox
-    q: np.ndarray
-    k: np.ndarray
-    scale: float
-
-    @property
-    def heads(self) -> int:
-        """Number of heads."""
-        return self.q.shape[2]
-
-    def row(self, y: int, x: int, head: int | None = None) -> np.ndarray:
-        """(H, W) float32, sum 1: where cell (y, x) looks; head None is the mean of the heads."""
-        height, width = self.q.shape[:2]
-        HaloGrid(height, width, 1, 0).check_cell(y, x)
         check_head(head, self.heads)
-        q = self.q[y, x].astype(np.float32) * np.float32(self.scale)
-        rows = softmax(np.einsum("hd,yxhd->hyx", q, self.k.astype(np.float32)).reshape(self.heads, -1))
-        rows = rows.reshape(self.heads, height, width)
-        return rows.mean(0) if head is None else rows[head]
+        check_of(of)
+        rows, cols = self.grid.queries_of(by, bx)
+        (sums,) = self._sums(by, bx, rows, cols, (of,), np.float32)
+        return pick(sums / np.float32((rows.stop - rows.start) * (cols.stop - cols.start)), head)
 
-    def times_uniform(self, y: int, x: int, head: int | None = None) -> np.ndarray:
-        """The row as a multiple of an even spread over the map (1 = uniform)."""
-        return self.row(y, x, head) * (self.q.shape[0] * self.q.shape[1])
+    def blocks(self, head: Head = None, of: str = "weight") -> np.ndarray:
+        """(block_rows, block_cols, window, window): every block's map, see :meth:`block`."""
+        g = self.grid
+        return np.stack([[self.block(by, bx, head, of) for bx in range(g.block_cols)] for by in range(g.block_rows)])
+
+    def received(self, head: Head = None, of: str = "weight", raw: bool = False) -> np.ndarray:
+        """(H, W) float32: attention that each cell receives from all queries.
+
+        As a multiple of what it would receive if every query spread evenly over the cells of its window (1 = uniform);
+        ``raw`` gives the sum itself, which shows the lattice of blocks whatever the picture. With head "max" it is the
+        largest of the heads' maps: see :data:`halo_vis.rows.Head`.
+        """
+        check_head(head, self.heads)
+        received = pick(self.overview((of,))[of][1], head)
+        return received * self._even() if raw else received
+
+    def overview(self, of: tuple[str, ...] = OF) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Every head's maps at once, from one look at the weights.
+
+        Returns:
+            {of: (blocks (1 + heads, block_rows, block_cols, window, window), received (1 + heads, H, W))} float32, all
+            heads together first.
+        """
+        for name in of:
+            check_of(name)
+        g, w, n = self.grid, self.grid.window_size, 1 + self.heads
+        blocks = {name: np.empty((n, g.block_rows, g.block_cols, w, w), np.float32) for name in of}
+        totals = {name: np.zeros((n, g.height, g.width), np.float32) for name in of}
+        for by, bx in self._blocks():
+            rows, cols = g.queries_of(by, bx)
+            queries = np.float32((rows.stop - rows.start) * (cols.stop - cols.start))
+            for name, sums in zip(of, self._sums(by, bx, rows, cols, of, np.float32), strict=True):
+                blocks[name][:, by, bx] = sums / queries
+                self._add(totals[name], by, bx, sums)
+        even = self._even()
+        return {name: (blocks[name], totals[name] / even) for name in of}
+
+    def attended_by(
+        self, y: int, x: int, head: Head = None, of: str = "weight", times_uniform: bool = False
+    ) -> np.ndarray:
+        """(H, W) float32: the weight that each query of the map gives to cell (y, x); NaN where its window misses it.
+
+        ``times_uniform``: as a multiple of what the query would give it by an even spread over the cells of its window.
+        """
+        g = self.grid
+        g.check_cell(y, x)
+        check_head(head, self.heads)
+        check_of(of)
+        out = np.full((g.height, g.width), np.nan, np.float32)
+        for by, bx in self._blocks():
+            i, j = (c - o for c, o in zip((y, x), g.window_origin(by, bx), strict=True))
+            if 0 <= i < g.window_size and 0 <= j < g.window_size:
+                given = self._rows(by, bx, head, of)[..., i, j].max(0)
+                out[g.queries_of(by, bx)] = given * g.inside(by, bx).sum() if times_uniform else given
+        return out
+
+    def mean_row(
+        self, y0: int, x0: int, y1: int, x1: int, head: Head = None, of: str = "weight", times_uniform: bool = False
+    ) -> np.ndarray:
+        """(H, W) float32: where the queries in cells [y0, y1) x [x0, x1) look together, the mean of their rows.
+
+        A cell that a query's window does not reach counts as 0 for it; NaN where none reaches. What falls on padding is
+        left out. ``times_uniform``: the mean of each row as a multiple of an even spread over its own window. With head
+        "max" it is the largest of the heads' means: see :data:`halo_vis.rows.Head`.
+        """
+        g = self.grid
+        g.check_cells(y0, x0, y1, x1)
+        check_head(head, self.heads)
+        check_of(of)
+        total = np.zeros((1 + self.heads, g.height, g.width))
+        reach = np.zeros((1, g.height, g.width), np.float32)
+        b = g.block_size
+        for by, bx in self._blocks():
+            rows, cols = slice(max(y0, by * b), min(y1, by * b + b)), slice(max(x0, bx * b), min(x1, bx * b + b))
+            if rows.start < rows.stop and cols.start < cols.stop:
+                (sums,) = self._sums(by, bx, rows, cols, (of,))
+                inside = g.inside(by, bx)
+                self._add(total, by, bx, sums * inside.sum() if times_uniform else sums)
+                self._add(reach, by, bx, np.ones((1, *inside.shape), np.float32))
+        mean = pick(total, head) / ((y1 - y0) * (x1 - x0))
+        return np.where(reach[0] > 0, mean, np.nan).astype(np.float32)
+
+    def _blocks(self) -> Iterator[tuple[int, int]]:
+        return ((by, bx) for by in range(self.grid.block_rows) for bx in range(self.grid.block_cols))
+
+    def _add(self, total: np.ndarray, by: int, bx: int, values: np.ndarray) -> None:
+        """Add (n, window, window) values of a block's window to (n, H, W), where the window lies on the map."""
+        (oy, ox), w, g = self.grid.window_origin(by, bx), self.grid.window_size, self.grid
+        y0, y1, x0, x1 = max(oy, 0), min(oy + w, g.height), max(ox, 0), min(ox + w, g.width)
+        total[:, y0:y1, x0:x1] += values[:, y0 - oy : y1 - oy, x0 - ox : x1 - ox]
+
+    def _even(self) -> np.ndarray:
+        """(H, W) float32: what each cell would receive if every query spread evenly over its window inside the map."""
+        g = self.grid
+        even = np.zeros((1, g.height, g.width), np.float32)
+        for by, bx in self._blocks():
+            (rows, cols), inside = g.queries_of(by, bx), g.inside(by, bx)
+            queries = (rows.stop - rows.start) * (cols.stop - cols.start)
+            self._add(even, by, bx, np.full((1, *inside.shape), queries / inside.sum(), np.float32))
+        return even[0]
+
+
+@lru_cache(maxsize=16)
+def _lattice(window: int) -> np.ndarray:
+    """(2 window, window * window) float32: for every key of a window, 1 at its row and 1 at its column."""
+    eye = np.eye(window, dtype=np.float32)
+    return np.concatenate([eye.repeat(window, 1), np.tile(eye, window)])

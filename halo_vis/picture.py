@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 LARGEST_PIXELS = 64_000_000
+LONGEST_PHOTO = 8192  # pixels in a file that we write: no screen or printer shows more, and browsers decode no more
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif")
 
 
@@ -28,6 +29,15 @@ class Picture:
     def digest(self) -> str:
         """sha256 of size and pixels: the same picture has the same digest, whatever its file was."""
         return hashlib.sha256(repr(self.pixels.shape).encode() + self.pixels.tobytes()).hexdigest()
+
+
+def reduced(photo: np.ndarray, longest: int) -> np.ndarray:
+    """(H, W, 3) uint8: the photo with at most `longest` pixels on a side."""
+    if max(photo.shape) <= longest:
+        return photo
+    image = Image.fromarray(photo)
+    image.thumbnail((longest, longest), Image.Resampling.BOX)
+    return np.asarray(image)
 
 
 def read_picture(source: str | Path | Image.Image | np.ndarray | Picture) -> Picture:

@@ -27,6 +27,7 @@ from halo_vis import meadow
 from halo_vis.attention import HaloAttention
 from halo_vis.maps import OF, LevelTrace
 from halo_vis.pairs import Pair
+from halo_vis.rows import on_times_uniform
 from halo_vis.trace import capture
 
 
@@ -117,24 +118,14 @@ def bee_share(
 
     Args:
         centre: (y, x) of the flower, photo pixels.
-        bee: its box, xyxy photo pixels. A cell lies on it if the cell's centre does; if none does, the cell under the
-            box's centre.
+        bee: its box, xyxy photo pixels; see :meth:`halo_vis.rows.Rows.on_region`.
 
     Returns:
         (y, x) and (window, window) bool, or None where no cell of the bee is in the window.
     """
     y, x = level.letterbox.cell_at(*centre, level.stride)
-    oy, ox = level.grid.window_origin(*level.grid.block_of(y, x))
-    cells = np.arange(level.grid.window_size) + 0.5
-    rows = np.array([level.letterbox.to_photo((oy + c) * level.stride, 0)[0] for c in cells])
-    cols = np.array([level.letterbox.to_photo(0, (ox + c) * level.stride)[1] for c in cells])
-    on = ((rows >= bee[1]) & (rows < bee[3]))[:, None] & ((cols >= bee[0]) & (cols < bee[2]))[None]
-    if not on.any():
-        by, bx = level.letterbox.cell_at((bee[1] + bee[3]) / 2, (bee[0] + bee[2]) / 2, level.stride)
-        if not (0 <= by - oy < len(cells) and 0 <= bx - ox < len(cells)):
-            return None
-        on[by - oy, bx - ox] = True
-    return ((y, x), on) if on.any() else None
+    on = level.on_region(y, x, bee)
+    return None if on is None else ((y, x), on)
 
 
 def _ratios(yolo: YOLO, scenes: int, imgsz: int) -> Iterator[tuple[tuple[str, str, int | None], float]]:
@@ -153,10 +144,9 @@ def _ratios(yolo: YOLO, scenes: int, imgsz: int) -> Iterator[tuple[tuple[str, st
                         continue
                     (y, x), on = found
                     inside = level.grid.inside(*level.grid.block_of(y, x))
-                    share = (on & inside).sum() / inside.sum()
                     for of in OF:
                         for head in (None, *range(level.heads)):
-                            yield (name, of, head), float(level.row(y, x, head, of)[on].sum() / share)
+                            yield (name, of, head), on_times_uniform(level.row(y, x, head, of), on, inside)
 
 
 @contextmanager

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
+import ultralytics
 
+from halo_vis import __version__
 from halo_vis.detections import Detections, Match
 from halo_vis.maps import GlobalTrace
 from halo_vis.pairs import Card
@@ -45,7 +47,41 @@ class Settings:
         if self.head not in HEADS:
             raise ValueError(f"head must be one of {HEADS}, got {self.head!r}.")
         if not _is_there(self.device):
-            raise ValueError(f"device {self.device!r} is not on this machine. Use cpu, or {default_device()}.")
+            there = ", or ".join(dict.fromkeys(("cpu", default_device())))
+            raise ValueError(f"device {self.device!r} is not on this machine. Use {there}.")
+
+
+Box = tuple[float, float, float, float]  # xyxy
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A place where it is known where to look: a query whose centre lies in `where` should look at `region`.
+
+    Both are xyxy in photo pixels, half-open; a meadow's visited flower should look at its bee.
+    """
+
+    name: str
+    where: Box
+    region: Box
+
+
+@dataclass(frozen=True, eq=False)
+class Beside:
+    """What the halo model of another inspection of the same picture saw: a second run, member or checkpoint.
+
+    Attributes:
+        weights: sha256 of its weights, "" if not known.
+        matches: its detections (as ``baseline``) against those of the inspection that it stands beside (``halo``).
+    """
+
+    title: str
+    pair: str
+    member: str
+    weights: str
+    trace: Trace
+    detections: Detections
+    matches: tuple[Match, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +94,8 @@ class Seen:
         global_attention: YOLO26's own attention, {"baseline" | "halo": {"layer10", "layer22": GlobalTrace}}.
         matches: what the halo model kept, gained and lost.
         milliseconds: wall time of each model's predict, capture included.
+        beside: halo models of other inspections of the same picture, to compare with.
+        answers: where it is known where to look; empty for ordinary pictures.
     """
 
     picture: Picture
@@ -72,6 +110,29 @@ class Seen:
     global_attention: Mapping[str, Mapping[str, GlobalTrace]]
     matches: tuple[Match, ...]
     milliseconds: Mapping[str, float]
+    beside: tuple[Beside, ...] = ()
+    answers: tuple[Answer, ...] = ()
+
+
+def provenance(seen: Seen) -> dict:
+    """Where a result comes from, as JSON values: enough to make it again."""
+    s = seen.settings
+    height, width = seen.picture.pixels.shape[:2]
+    return {
+        "halo_vis": __version__,
+        "torch": torch.__version__,
+        "ultralytics": ultralytics.__version__,
+        "picture": seen.picture.name,
+        "picture_sha256": seen.picture.digest,
+        "image": {"width": width, "height": height},
+        "pair": seen.card.name,
+        "member": seen.member,
+        "weights": {k: v.get("sha256", "") for k, v in seen.card.members.items()},
+        "untrained": seen.untrained,
+        "note": seen.card.note,
+        "settings": {"conf": s.conf, "iou": s.iou, "imgsz": s.imgsz, "head": s.head, "device": s.device},
+        "beside": [{"pair": b.pair, "member": b.member, "weights": b.weights} for b in seen.beside],
+    }
 
 
 def _is_there(device: str) -> bool:

@@ -107,6 +107,8 @@ class Captured:
     def _keep(self, key: str) -> Callable:
         def hook(module: nn.Module, args: tuple, output: Tensor) -> None:
             self._pass.tensors[key] = output.detach()
+            if key.endswith(".to_q"):
+                self._pass.tensors[f"{key}.input"] = args[0].detach()
 
         return hook
 
@@ -233,6 +235,8 @@ def _level_trace(layer: HaloAttention, done: _Pass, name: str, i: int, letterbox
         scale=layer.scale,
         mask=layer.mask,
         residual=layer.residual,
+        features=_half(done.tensors[f"{name}.to_q.input"][i]),
+        spread=tuple(float(w.detach().float().std()) for w in (layer.to_q.weight, layer.to_kv.weight.chunk(2)[0])),
     )
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import nn
 from ultralytics import YOLO
 
+from halo_vis import Inspection
 from halo_vis.attention import HaloAttention
+from halo_vis.picture import Picture
 from halo_vis.transplant import Architecture, build
 
 NAMES = {0: "bee", 1: "visited", 2: "alone"}
@@ -61,3 +65,18 @@ def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
     bands = 1 + 0.5 * np.sin(y / 23 + phases[3])[..., None] * np.sin(x / 31 + phases[4])[..., None]
     noise = rng.normal(0, 25, (height, width, 3))
     return (np.stack(ripples, -1) * 60 * bands + 128 + noise).clip(0, 255).astype(np.uint8)
+
+
+HOSTILE = "</script><!--<img src=x onerror=\"alert('1')\">${alert(2)} $x^2$ {{3}} \u2028 图片.png"
+
+
+def hostile(seen: Inspection) -> Inspection:
+    """The same inspection, with words in it that are code for one reader or another."""
+    names = dict.fromkeys(NAMES, HOSTILE)
+    return replace(
+        seen,
+        picture=Picture(seen.picture.pixels, HOSTILE),
+        card=replace(seen.card, title=HOSTILE, note=HOSTILE),
+        baseline=replace(seen.baseline, names=names),
+        halo=replace(seen.halo, names=names),
+    )

@@ -3,99 +3,19 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from rows_oracle import CASES, HEADS, all_cells, slow_on_map, slow_row, trace
 
-from halo_vis.geometry import HaloGrid, Letterbox
+from halo_vis.geometry import Letterbox
 from halo_vis.maps import GlobalTrace, LevelTrace
 
-HEADS, D = 3, 4
-# height, width, block, halo, mask: divided or not, halo wider than the block, a window larger than the map
-CASES = [
-    (8, 12, 4, 1, "valid"),
-    (7, 10, 4, 2, "valid"),
-    (5, 3, 2, 3, "valid"),
-    (3, 3, 8, 3, "valid"),
-    (1, 1, 2, 1, "valid"),
-    (12, 12, 4, 1, "published"),
-    (7, 10, 4, 2, "published"),
-    (4, 4, 4, 0, "published"),
-]
-VIEWS = [(None, "weight"), (1, "weight"), (None, "contribution"), (2, "contribution")]
-
-
-def trace(
-    height: int, width: int, b: int, h: int, mask: str = "valid", even: bool = False, norm: float | None = None
-) -> LevelTrace:
-    """Random tensors; `even` makes every logit 0, `norm` makes every value norm that number."""
-    rng = np.random.default_rng(height * 100 + width)
-    w = b + 2 * h
-
-    def draw(*shape: int) -> np.ndarray:
-        return (rng.normal(0, 0 if even else 1.5, shape)).astype(np.float16)
-
-    values = (
-        np.abs(rng.normal(0.4, 0.3, (height, width, HEADS))) if norm is None else np.full((height, width, HEADS), norm)
-    )
-    return LevelTrace(
-        level="P4",
-        stride=16,
-        grid=HaloGrid(height, width, b, h),
-        letterbox=Letterbox(height * 32, width * 16, height * 16, width * 16, height * 16, width * 16, 0, 0),
-        q=draw(height, width, HEADS, D),
-        k=draw(height, width, HEADS, D),
-        norm=values.astype(np.float16),
-        rel_height=draw(2 * w - 1, D),
-        rel_width=draw(2 * w - 1, D),
-        scale=D**-0.5,
-        mask=mask,
-        residual=True,
-    )
-
-
-def slow_weights(t: LevelTrace, y: int, x: int, head: int) -> np.ndarray:
-    """(window, window) float64 of one query and head, straight from the definition."""
-    b, h = t.grid.block_size, t.grid.halo_size
-    w = b + 2 * h
-    by, bx = y // b, x // b
-    whole = by * b - h >= 0 and bx * b - h >= 0 and by * b + b + h <= t.grid.height and bx * b + b + h <= t.grid.width
-    logits = np.full((w, w), -np.inf)
-    q = t.q[y, x, head].astype(np.float64) * t.scale
-    for i in range(w):
-        for j in range(w):
-            ky, kx = by * b - h + i, bx * b - h + j
-            inside = 0 <= ky < t.grid.height and 0 <= kx < t.grid.width
-            position = q @ t.rel_height[i - (y - by * b) + w - 1].astype(np.float64)
-            position += q @ t.rel_width[j - (x - bx * b) + w - 1].astype(np.float64)
-            if t.mask == "valid" and inside:
-                logits[i, j] = q @ t.k[ky, kx, head].astype(np.float64) + position
-            elif t.mask == "published" and whole:
-                logits[i, j] = 0.0
-            elif t.mask == "published" and not inside:
-                logits[i, j] = position
-    e = np.exp(logits - logits.max())
-    return e / e.sum()
-
-
-def slow_row(t: LevelTrace, y: int, x: int, head: int | None, of: str) -> np.ndarray:
-    heads = range(HEADS) if head is None else [head]
-    b, h = t.grid.block_size, t.grid.halo_size
-    total = np.zeros((b + 2 * h, b + 2 * h))
-    for n in heads:
-        row = slow_weights(t, y, x, n)
-        if of == "contribution":
-            for i in range(len(row)):
-                for j in range(len(row)):
-                    ky, kx = y // b * b - h + i, x // b * b - h + j
-                    there = 0 <= ky < t.grid.height and 0 <= kx < t.grid.width
-                    row[i, j] *= float(t.norm[ky, kx, n]) if there else 0.0
-        total += row
-    return total / total.sum() if total.sum() else total
-
-
-def all_cells(t: LevelTrace) -> list[tuple[int, int]]:
-    return [(y, x) for y in range(t.grid.height) for x in range(t.grid.width)]
+VIEWS = [
+    (None, "weight"), (1, "weight"), (None, "contribution"), (2, "contribution"), ("max", "weight"),
+    ("max", "contribution"), (None, "content"), (1, "content"), (None, "position"), ("max", "position"),
+]  # fmt: skip
 
 
 # ---------------------------------------------------------------- rows, blocks, received
@@ -104,27 +24,47 @@ def test_rows_blocks_and_received_equal_the_slow_oracle(case: tuple) -> None:
     t = trace(*case)
     g, w = t.grid, t.grid.window_size
     for head, of in VIEWS:
-        rows = {c: slow_row(t, *c, head, of) for c in all_cells(t)}
-        for (y, x), row in rows.items():
+        for y, x in all_cells(t):
             got = t.row(y, x, head, of)
             assert got.dtype == np.float32 and got.shape == (w, w)
-            assert np.abs(got - row).max() < 2e-6
-        blocks = t.blocks(head, of)
-        assert blocks.shape == (g.block_rows, g.block_cols, w, w)
-        sums, even = (np.zeros((g.height + 2 * w, g.width + 2 * w)) for _ in range(2))
-        for by in range(g.block_rows):
-            for bx in range(g.block_cols):
-                mine = [r for c, r in rows.items() if g.block_of(*c) == (by, bx)]
-                assert np.abs(t.block(by, bx, head, of) - np.mean(mine, 0)).max() < 2e-6
-                assert np.array_equal(blocks[by, bx], t.block(by, bx, head, of))
-                oy, ox = g.window_origin(by, bx)
-                place = slice(oy + w, oy + 2 * w), slice(ox + w, ox + 2 * w)
-                sums[place] += np.sum(mine, 0)
-                even[place] += len(mine) * g.inside(by, bx) / g.inside(by, bx).sum()
-        sums, even = (a[w:-w, w:-w] for a in (sums, even))
-        assert t.received(head, of).shape == (g.height, g.width)
-        assert np.abs(t.received(head, of, raw=True) - sums).max() < 1e-5
-        assert np.abs(t.received(head, of) - sums / even).max() < 1e-5
+            assert np.abs(got - slow_row(t, y, x, head, of)).max() < 2e-6
+        # Maps of the largest head are the largest of the heads' maps, not maps of the largest rows.
+        each = range(HEADS) if head == "max" else [head]
+        slow = [slow_maps(t, n, of) for n in each]
+        blocks, raw, received = (np.max([maps[i] for maps in slow], 0) for i in range(3))
+        assert t.blocks(head, of).shape == (g.block_rows, g.block_cols, w, w)
+        assert np.abs(t.blocks(head, of) - blocks).max() < 2e-6
+        assert np.array_equal(t.blocks(head, of)[-1, -1], t.block(g.block_rows - 1, g.block_cols - 1, head, of))
+        assert t.received(head, of).shape == (g.height, g.width) and t.received(head, of).dtype == np.float32
+        assert np.abs(t.received(head, of, raw=True) - raw).max() < 1e-5
+        assert np.abs(t.received(head, of) - received).max() < 1e-5
+
+
+def slow_maps(t: LevelTrace, head: int | None, of: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Blocks, attention received as a sum, and as a multiple of an even spread."""
+    g, w = t.grid, t.grid.window_size
+    blocks = np.zeros((g.block_rows, g.block_cols, w, w))
+    sums, even = (np.zeros((g.height + 2 * w, g.width + 2 * w)) for _ in range(2))
+    for by in range(g.block_rows):
+        for bx in range(g.block_cols):
+            mine = [slow_row(t, *c, head, of) for c in all_cells(t) if g.block_of(*c) == (by, bx)]
+            blocks[by, bx] = np.mean(mine, 0)
+            oy, ox = g.window_origin(by, bx)
+            place = slice(oy + w, oy + 2 * w), slice(ox + w, ox + 2 * w)
+            sums[place] += np.sum(mine, 0)
+            even[place] += len(mine) * g.inside(by, bx) / g.inside(by, bx).sum()
+    sums, even = (a[w:-w, w:-w] for a in (sums, even))
+    return blocks, sums, sums / even
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_the_overview_holds_every_heads_maps(case: tuple) -> None:
+    t = trace(*case)
+    found = t.overview(("weight", "contribution", "position"))
+    assert list(found) == ["weight", "contribution", "position"]
+    for of, (blocks, received) in found.items():
+        for i, head in enumerate((None, 0, 1, 2)):  # all heads together first
+            assert np.array_equal(blocks[i], t.blocks(head, of)) and np.array_equal(received[i], t.received(head, of))
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -181,6 +121,7 @@ def test_entropy_is_a_share_of_the_largest_possible(case: tuple) -> None:
     for y, x in all_cells(t):
         for head, of in VIEWS:
             p = slow_row(t, y, x, head, of)
+            p = p / p.sum() if p.sum() else p  # the largest of the heads sums to more
             n = int(t.allowed(y, x).sum())
             expected = -sum(v * math.log(v) for v in p.ravel() if v > 0) / math.log(n) if n > 1 else 0.0
             assert 0.0 <= t.entropy(y, x, head, of) <= 1.0
@@ -205,7 +146,7 @@ def test_distance_by_hand() -> None:
     assert t.distance(1, 2, of="contribution") == pytest.approx(0.75 * 3 * 16 + 0.25 * 3 * 32, rel=1e-3)
     t.norm[:] = 0
     t.norm[1, 2] = 1.0
-    assert t.distance(1, 2, of="contribution") == 0.0
+    assert t.distance(1, 2, of="contribution") == 0.0  # itself
     t.norm[:] = 0
     t.norm[5, 5] = 1.0  # 4 cells down, 3 right: beside each other in the window of block (0, 0)
     assert t.distance(1, 2, of="contribution") == pytest.approx(math.hypot(4 * 32, 3 * 16), rel=1e-3)
@@ -223,8 +164,8 @@ def test_distance_equals_loops(case: tuple) -> None:
                 if 0 <= ky < t.grid.height and 0 <= kx < t.grid.width:
                     total += p[i, j] * math.hypot((ky - y) * 32, (kx - x) * 16)
                     inside_mass += p[i, j]
-        expected = total / inside_mass if inside_mass else 0.0
-        assert t.distance(y, x) == pytest.approx(expected, rel=1e-4, abs=1e-4)
+        expected = total / inside_mass if inside_mass else math.nan
+        assert t.distance(y, x) == pytest.approx(expected, rel=1e-4, abs=1e-4, nan_ok=True)
 
 
 # ---------------------------------------------------------------- contributions
@@ -247,7 +188,8 @@ def test_a_layer_that_adds_nothing_gives_zeros_and_finite_maps() -> None:
             t.received(head, "contribution"),
         ):
             assert not values.any() and np.isfinite(values).all()
-        assert t.entropy(3, 3, head, "contribution") == 0.0 == t.distance(3, 3, head, "contribution")
+        assert t.entropy(3, 3, head, "contribution") == 0.0 and t.top(3, 3, 5, head, "contribution") == ()
+        assert math.isnan(t.distance(3, 3, head, "contribution"))
         assert set(t.mass(3, 3, head, "contribution").values()) == {0.0}
         assert t.row(3, 3, head).sum() == pytest.approx(1, abs=1e-5)
 
@@ -256,6 +198,87 @@ def test_large_logits_stay_finite() -> None:
     t = trace(9, 9, 4, 2)
     t.q[:] *= 1000
     assert np.isfinite(t.blocks()).all() and t.row(4, 4).sum() == pytest.approx(1, abs=1e-5)
+
+
+# ---------------------------------------------------------------- many queries: who attends to a cell, what a box sees
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_who_attends_to_a_cell_is_the_column_of_the_rows(case: tuple) -> None:
+    t = trace(*case)
+    for head, of in VIEWS:
+        for times in (False, True):
+            rows = {q: slow_on_map(t, *q, head, of, times) for q in all_cells(t)}
+            for y, x in all_cells(t)[::7]:
+                column = np.array([[rows[qy, qx][y, x] for qx in range(t.grid.width)] for qy in range(t.grid.height)])
+                got = t.attended_by(y, x, head, of, times)
+                assert got.dtype == np.float32 and np.array_equal(np.isnan(got), np.isnan(column))
+                assert np.nanmax(np.abs(got - column)) < 2e-6 * (t.grid.window_size**2 if times else 1)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_a_boxs_row_is_the_mean_of_its_queries_rows_on_the_map(case: tuple) -> None:
+    t = trace(*case)
+    height, width = t.grid.height, t.grid.width
+    boxes = {(0, 0, 1, 1), (0, 0, height, width), (height - 1, width - 1, height, width),
+             (height // 3, width // 4, height // 3 + height // 2 + 1, width // 4 + width // 2 + 1)}  # fmt: skip
+    for head, of in VIEWS:
+        for y0, x0, y1, x1 in boxes:
+            for times in (False, True):
+                each = range(HEADS) if head == "max" else [head]
+                expected = []
+                for n in each:
+                    rows = [slow_on_map(t, y, x, n, of, times) for y in range(y0, y1) for x in range(x0, x1)]
+                    reached = np.isfinite(rows).any(0)
+                    expected.append(np.where(reached, np.nansum(rows, 0) / len(rows), np.nan))
+                expected, got = np.max(expected, 0), t.mean_row(y0, x0, y1, x1, head, of, times)
+                assert got.dtype == np.float32 and np.array_equal(np.isnan(got), np.isnan(expected))
+                assert np.nanmax(np.abs(got - expected)) < 2e-6 * (t.grid.window_size**2 if times else 1)
+
+
+def test_the_mean_is_that_of_the_heads_and_the_largest_is_none_of_them_less() -> None:
+    t = trace(7, 10, 4, 2)
+    for of in ("weight", "content", "position"):
+        rows = np.array([t.row(3, 5, n, of) for n in range(HEADS)])
+        assert np.abs(rows.mean(0) - t.row(3, 5, None, of)).max() < 1e-7
+        assert np.array_equal(rows.max(0), t.row(3, 5, "max", of)) and t.row(3, 5, "max", of).sum() > 1.01
+    assert np.array_equal(t.shares(3, 5, "max"), t.row(3, 5, "max") / t.row(3, 5, "max").sum())
+    assert sum(t.mass(3, 5, "max").values()) == pytest.approx(1, abs=1e-6)
+
+
+def test_content_and_position_multiply_to_the_weights() -> None:
+    """exp(a + b) = exp(a) exp(b), normalised: the two views are the two factors of the row."""
+    for case in CASES:
+        t = trace(*case)
+        for y, x in all_cells(t)[::3]:
+            for n in range(HEADS):
+                product = t.row(y, x, n, "content").astype(float) * t.row(y, x, n, "position")
+                if t.mask == "valid":
+                    assert np.abs(product / product.sum() - t.row(y, x, n)).max() < 1e-5
+                elif t.allowed(y, x).all():
+                    assert np.ptp(t.row(y, x, n, "content")) == 0 == np.ptp(t.row(y, x, n, "position"))
+                else:  # on padding there is no content
+                    assert np.array_equal(t.row(y, x, n, "position"), t.row(y, x, n))
+                    assert np.ptp(t.row(y, x, n, "content")[t.allowed(y, x)]) == 0
+
+
+# ---------------------------------------------------------------- the control
+def test_random_projections_of_the_same_features() -> None:
+    """Spread, shape and what stays are the trained layer's; the seed makes it repeatable; each level has its own."""
+    rng = np.random.default_rng(1)
+    t = trace(40, 50, 8, 3)
+    features = rng.normal(0, 2, (40, 50, 64)).astype(np.float16)
+    t = replace(t, features=features, spread=(0.125, 0.25))
+    a, again, other = t.randomised(0), t.randomised(0), t.randomised(1)
+    assert np.array_equal(a.q, again.q) and np.array_equal(a.k, again.k) and not np.array_equal(a.q, other.q)
+    assert not np.array_equal(a.q, replace(t, stride=8).randomised(0).q)
+    for mine, kept, spread in ((a.q, t.q, 0.125), (a.k, t.k, 0.25)):
+        assert mine.shape == kept.shape and mine.dtype == np.float16
+        # The projection itself, found again from what it made: Gaussian, with the spread asked for.
+        weights = np.linalg.lstsq(features.reshape(-1, 64).astype(float), mine.reshape(2000, -1).astype(float))[0]
+        assert np.abs(features.reshape(-1, 64) @ weights - mine.reshape(2000, -1)).max() < 0.05
+        assert weights.std() == pytest.approx(spread, rel=0.1) and abs(weights.mean()) < spread / 5
+    for name in ("norm", "rel_height", "rel_width", "features"):
+        assert getattr(a, name) is getattr(t, name)
+    assert (a.mask, a.scale, a.grid, a.spread) == (t.mask, t.scale, t.grid, t.spread)
 
 
 # ---------------------------------------------------------------- wrong arguments
@@ -267,7 +290,15 @@ def test_large_logits_stay_finite() -> None:
         (lambda t: t.block(2, 0), IndexError, r"block \(by=2, bx=0\) is outside the 2 x 3 blocks"),
         (lambda t: t.row(0, 0, head=3), IndexError, r"heads 0 to 2; None is their mean"),
         (lambda t: t.received(head=-1), IndexError, r"head -1 does not exist"),
-        (lambda t: t.row(0, 0, of="weights"), ValueError, r"of must be one of \('weight', 'contribution'\)"),
+        (lambda t: t.row(0, 0, head="min"), IndexError, r"head 'min' does not exist"),
+        (lambda t: t.row(0, 0, head=True), IndexError, r"head True does not exist"),
+        (lambda t: t.row(0, 0, of="weights"), ValueError, r"of must be one of \('weight', 'contribution', 'content'"),
+        (lambda t: t.overview(("weight", "all")), ValueError, r"of must be one of"),
+        (lambda t: t.attended_by(8, 0), IndexError, r"outside the map"),
+        (lambda t: t.attended_by(0, 0, head=3), IndexError, r"heads 0 to 2"),
+        (lambda t: t.mean_row(2, 2, 2, 5), IndexError, r"cells \[2, 2\) x \[2, 5\) are none"),
+        (lambda t: t.mean_row(0, 0, 9, 1), IndexError, r"map of 8 x 12"),
+        (lambda t: t.randomised(), ValueError, r"P4 has no features"),
         (lambda t: t.mass(0, 12), IndexError, r"outside the map"),
     ],
 )
