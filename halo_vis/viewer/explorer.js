@@ -1,120 +1,133 @@
-// The viewer itself: view state, the elements of explorer.html, events. `HaloVis.mount` is the only entry.
+// The viewer itself: brings data, choices and the elements of explorer.html together. `HaloVis.mount` is the only entry.
 (() => {
   "use strict";
   const HaloVis = (globalThis.HaloVis ??= {});
   /** Mounted viewers by element, so that mounting again replaces instead of doubling the listeners. */
   HaloVis.mounted ??= new WeakMap();
 
-  const SIDES = /** @type {const} */ (["baseline", "halo"]);
-  const REACH = { mouse: 6, pen: 8, touch: 12 }; // CSS pixels around the border of a box that still mean the box
-
-  /** @returns {Promise<Response>} */
-  async function get(url, signal) {
-    const response = await fetch(url, { signal });
-    if (!response.ok) throw new Error(`${response.status} ${response.statusText}`.trim());
-    return response;
-  }
-
-  /** @param {string|HTMLImageElement} source @returns {Promise<HTMLImageElement>} */
-  async function picture(source) {
-    const image = typeof source === "string" ? Object.assign(new Image(), { decoding: "async", src: source }) : source;
-    await image.decode();
-    return image;
-  }
-
-  /**
-   * Fetches and decodes one payload.
-   * @param {{image: string|HTMLImageElement, tensors: string|ArrayBuffer|null, meta: string|object}} payload
-   * @param {AbortSignal} signal
-   */
-  async function load(payload, signal) {
-    const read = (value, how) => (typeof value === "string" ? get(value, signal).then((r) => r[how]()) : value);
-    const [meta, buffer, image] = await Promise.all([
-      read(payload.meta, "json"), read(payload.tensors ?? new ArrayBuffer(0), "arrayBuffer"), picture(payload.image),
-    ]);
-    const colors = Object.fromEntries(Object.entries(meta.colormaps ?? {}).map(([name, hex]) => [name, HaloVis.paint.colors(hex)]));
-    return { meta, image, colors, pack: HaloVis.tensors.open(buffer, meta), frame: HaloVis.tensors.frame(meta.picture, meta.input) };
-  }
+  const SLICE_MS = 6; // of a frame, for maps that take longer than one
+  const SPEAK_MS = 400; // a pause of the pointer before its numbers are read out
+  const BRIEF_MS = 5; // small views that take no longer are drawn with every frame
+  const STEP_MS = 250; // per cell, in a film of them
 
   /**
    * @param {HTMLElement} root an element that holds the markup of explorer.html
-   * @param {{lang?: string}} [options]
+   * @param {{lang?: string, link?: (view: string, meta: object) => string|null, exports?: string[]}} [options]
+   *   link: the full address of a view, where it is not this document's; exports: kinds to offer, of those possible here
    */
   function mount(root, options = {}) {
     const host = root?.matches?.(".halo-explorer") ? root : root?.querySelector?.(".halo-explorer");
     if (!host?.querySelector('canvas[data-side="halo"]')) throw new Error(HaloVis.say("en", "noMarkup"));
     HaloVis.mounted.get(host)?.destroy();
 
-    const { scene, paint, readout, tensors } = HaloVis;
+    const { scene, readout, controls, tensors, zoom } = HaloVis;
     const part = (name) => host.querySelector(`[data-part="${name}"]`);
-    const canvases = Object.fromEntries(SIDES.map((side) => [side, host.querySelector(`canvas[data-side="${side}"]`)]));
     const stop = new AbortController();
-    const on = (target, type, handler) => target.addEventListener(type, handler, { signal: stop.signal });
+    const { signal } = stop;
+    const on = (target, type, handler) => target.addEventListener(type, handler, { signal });
     let lang = HaloVis.language(options.lang ?? document.documentElement.lang);
     let data = null, ready = false, ticket = 0, loading = new AbortController();
-    let hover = null, pinned = false, waiting = 0, speaking = 0, base = null;
-    let labels = { baseline: [], halo: [] }, plans = {};
-    /** @type {object} view state; what a person has chosen survives the next picture */
-    const state = {
-      level: "P4", left: "layer10", view: "cell", head: -1, of: "weight", point: [0, 0], box: null,
-      scales: { ...scene.SCALES }, opacity: 0.6, map: "", show: { boxes: true, labels: true, grid: false, window: true },
-    };
+    let waiting = 0, speaking = 0, later = 0, due = 0, renamed = false, listed = null, backwards = false;
+    const failed = new Map(), fetching = new Set(); // sources of the left panel
+
+    const redraw = () => { waiting ||= requestAnimationFrame(draw); };
+    const stage = new HaloVis.Stage(host, redraw);
+    const choice = new HaloVis.Choice({ changed: () => sync(), zoomed: () => { showZoom(); redraw(); }, most: (of) => stage.most(of) });
+    const { state } = choice;
+    const figuresView = new readout.Figures(host);
+    const order = new controls.Order(host);
+    const hint = new HaloVis.Hint(part("hint"), signal);
+    const strip = new HaloVis.strip.Strip(part("strip"), ({ level, head }) => {
+      hint.dismiss();
+      if (state.strip === "levels") choice.choose("level", level);
+      else choice.choose("head", head);
+    }, signal);
     const say = (key, values) => HaloVis.say(lang, key, values);
-    /** The state that is shown: the pointer's cell comes before the chosen one until something is pinned. */
-    const seen = () => (hover && !pinned && state.view === "cell" ? { ...state, point: hover, box: null } : state);
     const rgb = () => data.colors[state.map] ?? Object.values(data.colors)[0] ?? new Uint8Array(768).map((_, i) => Math.floor(i / 3));
+    const shown = () => (data ? { data, state: choice.seen, lang, look: { rgb: rgb(), diverging: data.diverging ?? rgb(), hashed: hashed.checked } } : null);
+    const hashed = host.querySelector('[data-act="hashed"]');
+    const takeaway = new HaloVis.takeaway.TakeAway(host, {
+      current: shown, link: (view) => fullLink(view ?? controller.link()), kinds: options.exports, signal,
+    });
 
     // -------------------------------------------------------------- drawing
-
-    /** The photo at the size of the canvas, so that a hover copies pixels instead of scaling the file. */
-    function photo(width, height) {
-      if (base?.image === data.image && base.sheet.width === width && base.sheet.height === height) return base.sheet;
-      const sheet = paint.sheet(width, height);
-      const ctx = sheet.getContext("2d");
-      ctx.imageSmoothingQuality = "high";
-      ctx.drawImage(data.image, 0, 0, width, height);
-      base = { image: data.image, sheet };
-      return sheet;
-    }
 
     function draw() {
       cancelAnimationFrame(waiting);
       waiting = 0;
       if (!data) return;
-      const now = seen();
-      for (const side of SIDES) {
-        const canvas = canvases[side];
-        const wide = canvas.clientWidth;
-        const plan = (plans[side] = scene.plan(data, now, side));
-        readout.showBar(part(`bar-${side}`), lang, plan.heat, rgb(), state.map);
-        if (!wide) continue; // a hidden tab: the observer draws when it is shown
-        const width = Math.max(1, Math.round(wide * devicePixelRatio));
-        const height = Math.max(1, Math.round(canvas.clientHeight * devicePixelRatio));
-        if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
-        const ctx = canvas.getContext("2d");
-        const zoom = wide / plan.width;
-        ctx.setTransform(width / wide, 0, 0, height / (plan.height * zoom), 0, 0);
-        labels[side] = paint.panel(ctx, plan, { photo: photo(width, height), rgb: rgb(), zoom });
+      const { state: now, look } = shown();
+      const more = scene.work(data, now, SLICE_MS);
+      const plans = { baseline: scene.plan(data, now, "baseline"), halo: scene.plan(data, now, "halo") };
+      stage.draw(data, now, plans, look.rgb);
+      for (const side of scene.SIDES) {
+        const { heat } = plans[side];
+        if (heat?.diverging) readout.showBar(part(`bar-${side}`), lang, heat, look.diverging, "diverging");
+        else readout.showBar(part(`bar-${side}`), lang, heat, look.rgb, state.map);
       }
+      drawStrip(now, look.rgb);
       const figures = scene.numbers(data, now, plans.halo.view === "cell" ? plans.halo.weights : null);
-      readout.showFigures(host, lang, figures);
+      figuresView.show(lang, figures, data.meta.answers);
       readout.showBadges(part("badges"), lang, scene.badges(data, now, figures));
+      if (!renamed) {
+        renamed = true;
+        controls.nameCanvases(host, lang, data, now, plans);
+        controls.showNotes(host, lang, plans);
+      }
+      choice.remember(figures);
       clearTimeout(speaking);
-      speaking = setTimeout(() => { part("spoken").textContent = readout.sentence(lang, figures); }, 400);
+      speaking = setTimeout(() => readout.put(part("spoken"), readout.sentence(lang, figures, scene.chosen(data, now))), SPEAK_MS);
+      takeaway.frame();
+      if (more) redraw();
     }
 
-    const redraw = () => { waiting ||= requestAnimationFrame(draw); };
-
-    // -------------------------------------------------------------- controls
+    /** The small views: a third of the time at most while the pointer moves, so that the large ones keep up with it. */
+    function drawStrip(now, rgbNow) {
+      const began = performance.now();
+      clearTimeout(later);
+      if (choice.hover && began < due) { later = setTimeout(redraw, due - began); return; }
+      strip.show(lang, data, state.strip, scene.thumbs(data, now), rgbNow, stage.width);
+      const cost = performance.now() - began;
+      due = performance.now() + (cost > BRIEF_MS ? 2 * cost : 0);
+    }
 
     /** Brings every control in line with the state, then draws. */
     function sync(now = false) {
-      readout.showActions(host, Boolean(data), pinned);
-      if (!data) return;
-      readout.showControls(host, lang, data, state);
-      readout.markTable(host, data, state.box);
+      controls.showActions(host, Boolean(data), choice.pinned);
+      if (!data || choice.data !== data) return;
+      controls.showControls(host, lang, data, state);
+      order.arrange();
+      fetchSource();
+      const list = [lang, scene.lists(data, state.left).matches];
+      if (listed?.[0] !== list[0] || listed[1] !== list[1]) readout.showTable(host, lang, data, state.left);
+      listed = list;
+      readout.markTable(host, data, state.box, state.left);
+      showZoom();
+      renamed = false;
       if (now) draw();
       else redraw();
+    }
+
+    function showZoom() {
+      stage.settle(lang, state);
+      controls.showZoom(host, lang, state.zoom.scale, stage.most(data));
+    }
+
+    /** Fetches what the left panel is to show, when it is asked for the first time. */
+    function fetchSource() {
+      const id = state.left;
+      const other = Object.hasOwn(data.pack.others, id) ? data.pack.others[id] : null;
+      const missing = other && !other.levels;
+      const line = part("status-baseline");
+      line.hidden = !missing;
+      readout.put(line, missing ? say(failed.has(id) ? "sourceFailed" : "sourceLoading", { why: failed.get(id) }) : "");
+      if (!missing || failed.has(id) || fetching.has(id)) return;
+      const mine = data;
+      fetching.add(id);
+      HaloVis.load.get(data.urls[id], loading.signal).then((answer) => answer.arrayBuffer())
+        .then((buffer) => { if (data === mine) tensors.addFile(data.pack, id, buffer); })
+        .catch((error) => { if (data === mine) failed.set(id, error.message); })
+        .finally(() => { if (data === mine) { fetching.delete(id); sync(); } });
     }
 
     function message(key, values) {
@@ -128,101 +141,70 @@
       ready = value;
       for (const element of new Set([root, host])) element.dataset.ready = String(value);
       host.setAttribute("aria-busy", String(!value && !part("message").hidden && part("message").dataset.text === "loading"));
+      hint.show(value);
     }
 
-    function setLang(next) {
-      lang = HaloVis.language(next);
-      readout.translate(host, lang);
-      if (data) readout.showTable(host, lang, data);
+    function setLang(wanted) {
+      lang = HaloVis.language(wanted);
+      controls.translate(host, lang);
       sync();
     }
 
-    // -------------------------------------------------------------- choosing
+    // -------------------------------------------------------------- intents
 
-    function choosePoint(point) {
-      Object.assign(state, { point, box: null });
-      pinned = true;
-      hover = null;
-      sync();
+    /** What an intent of pointer, wheel or key leads to. @returns {boolean|void} false: to nothing */
+    function act(intent, side) {
+      if (!ready) return false;
+      const { type } = intent;
+      if (type === "hover") follow(intent, side);
+      else if (type === "leave") { if (choice.hover) { choice.hover = null; redraw(); } }
+      else if (type === "tap" || type === "explore") take(intent, side);
+      else if (type === "grab" || type === "drop") stage.canvases[side].style.cursor = type === "grab" ? "grabbing" : "";
+      else if (type === "pan") choice.look(zoom.pan(data.frame, state.zoom, intent.du, intent.dv));
+      else if (type === "pinch") choice.pinch(intent);
+      else if (type === "zoom") choice.zoomBy(intent.factor, intent.u, intent.v);
+      else if (type === "fit") choice.look(zoom.fit(data.frame));
+      else if (type === "free") choice.release();
+      else return byKey(intent, side);
+      return true;
     }
 
-    function chooseBox(side, index, pin = true) {
-      const detection = data.meta.detections[side][index];
-      const { level, point } = scene.queryOf(data, detection);
-      if (data.pack.levels[level] && !scene.GLOBAL.includes(state.level)) state.level = level;
-      Object.assign(state, { point, box: { side, index } });
-      pinned = pin;
-      hover = null;
-      sync();
+    /** Keys that choose something. @returns {boolean} */
+    function byKey({ type, key, far, back }, side) {
+      if (type === "walk" && !choice.next(side, back)) return false;
+      if (type === "toggle" && !choice.toggle()) return false;
+      if (type === "step") choice.point(scene.step(data, choice.seen, key, far));
+      hint.dismiss();
+      return true;
     }
 
-    function select(level, y, x) {
-      if (!ready) throw new Error("nothing is shown yet");
-      const layer = scene.layerOf(data, level);
-      if (!layer) throw new RangeError(`there is no ${level} here`);
-      tensors.check(layer, y, x, -1);
-      state.level = level;
-      choosePoint(tensors.centreOf(layer, y, x));
-      draw();
+    /** The pointer is over a cell. */
+    function follow(intent, side) {
+      const { px, py, index } = stage.under(data, state, intent, side);
+      const { style } = stage.canvases[side];
+      const cursor = index >= 0 ? "pointer" : "";
+      if (style.cursor !== cursor) style.cursor = cursor;
+      if (choice.pinned) return;
+      choice.hover = tensors.toInput(data.frame, px, py);
+      if (choice.seen !== state) redraw(); // else the view does not follow the pointer
     }
 
-    function release() {
-      pinned = false;
-      state.box = null;
-      sync();
-    }
-
-    function onPoint(event, side) {
-      if (!ready) return;
-      const { px, py, zoom } = paint.under(event, canvases[side], data.frame);
-      const reach = REACH[event.pointerType] ?? REACH.mouse;
-      const index = paint.hit(plans[side].boxes, labels[side], px, py, zoom, reach);
-      if (index >= 0) chooseBox(side, index);
-      else choosePoint(tensors.toInput(data.frame, px, py));
-    }
-
-    function onHover(event, side) {
-      if (!ready || event.pointerType === "touch") return;
-      const { px, py, zoom } = paint.under(event, canvases[side], data.frame);
-      const index = paint.hit(plans[side].boxes, labels[side], px, py, zoom);
-      canvases[side].style.cursor = index >= 0 ? "pointer" : "";
-      if (pinned) return;
-      hover = tensors.toInput(data.frame, px, py);
-      redraw();
-    }
-
-    function onKey(event) {
-      if (!ready || event.altKey || event.ctrlKey || event.metaKey) return;
-      const point = scene.step(data, seen(), event.key, event.shiftKey);
-      if (!point) return;
-      event.preventDefault();
-      choosePoint(point);
-    }
-
-    async function download() {
-      const button = host.querySelector('[data-act="save"]');
-      button.disabled = true;
-      button.textContent = say("saving");
-      try {
-        const blob = await renderPNG();
-        const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(blob), download: HaloVis.save.fileName(data, state) });
-        link.click();
-        setTimeout(() => URL.revokeObjectURL(link.href), 10000);
-      } catch (error) {
-        message("failed", { why: error.message });
-      } finally {
-        button.textContent = say("save");
-        button.disabled = !data;
-      }
-    }
-
-    /** @returns {Promise<Blob>} what is shown, at the photo's full resolution */
-    async function renderPNG() {
-      if (!data) throw new Error("nothing is shown yet");
-      return HaloVis.save.render(data, seen(), lang, rgb());
+    /** A click, or a finger that moves: a box, where one is meant, else the cell. */
+    function take(intent, side) {
+      const { px, py, side: at, index } = stage.under(data, state, intent, side);
+      hint.dismiss();
+      choice.walk.free = false;
+      if (intent.type === "explore" || index < 0) return choice.point(tensors.toInput(data.frame, px, py));
+      const list = scene.lists(data, state.left)[at];
+      choice.walk.at = list.filter((d) => d.conf > list[index].conf).length;
+      choice.box(at, index);
     }
 
     // -------------------------------------------------------------- life
+
+    function need() { if (!ready) throw new Error("nothing is shown yet"); }
+
+    const fullLink = (view) => (options.link && data ? options.link(view, data.meta) : HaloVis.takeaway.address(view));
 
     /** @returns {Promise<boolean>} false: a later show() has taken over */
     async function show(payload) {
@@ -233,116 +215,141 @@
       setReady(false);
       let next;
       try {
-        next = await load(payload, loading.signal);
+        next = await HaloVis.load.load(payload, loading.signal);
       } catch (error) {
         if (mine !== ticket) return false;
-        for (const side of SIDES) canvases[side].width = canvases[side].height = 1;
-        data = base = null;
+        replace(null);
         message("failed", { why: error.message });
         setReady(false);
         sync();
         throw error;
       }
-      if (mine !== ticket) return false;
-      data = next;
-      base = hover = null;
-      const { meta, pack } = data;
-      host.style.setProperty("--hx-aspect", String(meta.picture.width / meta.picture.height));
-      const maps = Object.keys(data.colors);
-      if (!maps.includes(state.map)) state.map = maps[0] ?? "";
-      readout.colorMaps(host, maps);
-      if (state.left !== "off" && !pack.global.baseline[state.left]) state.left = Object.keys(pack.global.baseline)[0] ?? "off";
-      const names = [...Object.keys(pack.levels), ...Object.keys(pack.global.halo)];
-      if (!names.includes(state.level)) state.level = ["P4", "P3", "P5"].find((n) => names.includes(n)) ?? names[0] ?? "";
+      if (mine !== ticket) {
+        next.photo.close();
+        return false;
+      }
+      replace(next);
+      host.style.setProperty("--hx-aspect", String(data.frame.width / data.frame.height));
+      controls.colorMaps(host, Object.keys(data.colors));
       message(null);
       setReady(true);
-      const first = scene.strongest(data);
-      if (first) chooseBox(first.side, first.index, false);
-      else {
-        choosePoint(tensors.toInput(data.frame, meta.picture.width / 2, meta.picture.height / 2));
-        pinned = false;
-      }
-      readout.showTable(host, lang, data);
+      choice.begin(data);
+      takeaway.offer();
       sync(true);
       globalThis.haloExplorer = api;
       host.dispatchEvent(new CustomEvent("halo-ready", { bubbles: true, detail: controller }));
       return true;
     }
 
+    /** Puts other data, or none, in place of the old. */
+    function replace(next) {
+      data?.photo.close();
+      data = next;
+      listed = null;
+      failed.clear();
+      fetching.clear();
+      choice.end();
+      stage.clear();
+      strip.clear();
+      if (data) data.photo.onsharper = redraw;
+    }
+
     function destroy() {
       ticket++;
       loading.abort();
       stop.abort();
-      observer.disconnect();
+      stage.destroy();
+      order.destroy();
+      takeaway.destroy();
       cancelAnimationFrame(waiting);
       clearTimeout(speaking);
+      clearTimeout(later);
       setReady(false);
-      data = base = null;
+      replace(null);
       if (HaloVis.mounted.get(host) === controller) HaloVis.mounted.delete(host);
       if (globalThis.haloExplorer === api) delete globalThis.haloExplorer;
     }
 
-    /** View state as a plain object. */
-    function snapshot() {
-      const now = seen();
-      const is = data ? scene.settle(data, now) : { view: state.view, of: state.of, head: state.head, layer: null };
-      const [y, x] = is.layer ? tensors.cellAt(is.layer, ...now.point) : [0, 0];
-      return {
-        level: state.level, left: state.left, view: is.view, head: is.head, of: is.of, y, x, opacity: state.opacity,
-        scale: state.scales[is.view], map: state.map, box: now.box ? { ...now.box } : null, pinned, lang, show: { ...state.show },
-        photo: data ? tensors.toPhoto(data.frame, ...now.point) : null,
-      };
+    // -------------------------------------------------------------- for others
+
+    function select(level, y, x) {
+      need();
+      choice.cell(level, y, x);
+      draw();
+    }
+
+    function restore(wanted) {
+      need();
+      const { left } = state;
+      choice.restore(wanted);
+      if (state.left !== left) failed.delete(state.left);
+      sync(true);
+    }
+
+    /** @param {"png"|"svg"|"csv"|"webm"} kind webm: the cells of `trail()` one after the other @returns {Promise<{blob: Blob, name: string}>} */
+    async function exportAs(kind) {
+      need();
+      if (kind !== "webm") return takeaway.make(kind);
+      const cells = choice.trail.map(({ level, y, x }) => [level, y, x]);
+      const back = choice.keep();
+      try {
+        const blob = await HaloVis.film.path({ select, composer: () => HaloVis.film.composer(shown) }, cells, STEP_MS);
+        return { blob, name: HaloVis.save.fileName(data, state, "webm") };
+      } finally {
+        back();
+      }
     }
 
     function row(level, y, x, head = -1, of = "weight") {
-      if (!ready) throw new Error("nothing is shown yet");
+      need();
       const layer = scene.layerOf(data, level);
       if (!layer) throw new RangeError(`there is no ${level} here`);
       return tensors.row(layer, y, x, head, of);
     }
 
-    const api = { get ready() { return ready; }, row, select, state: snapshot };
-    const controller = { show, setLang, destroy, renderPNG, select, row, state: snapshot };
-
-    for (const side of SIDES) {
-      on(canvases[side], "click", (event) => onPoint(event, side));
-      on(canvases[side], "pointermove", (event) => onHover(event, side));
-      on(canvases[side], "pointerleave", () => { if (hover) { hover = null; redraw(); } });
-      on(canvases[side], "keydown", onKey);
-    }
-    on(host, "click", (event) => {
-      const button = event.target.closest("button");
-      const choice = button?.closest("[data-choice]")?.dataset.choice;
-      if (button?.dataset.act === "save") download();
-      else if (choice && ready) { state[choice] = choice === "head" ? Number(button.dataset.value) : button.dataset.value; sync(); }
-    });
-    on(host, "input", ({ target }) => {
-      const { set, show: flag, act } = target.dataset;
-      if (!ready) return;
-      if (act === "follow") { pinned = !target.checked; hover = null; }
-      else if (flag) state.show[flag] = target.checked;
-      else if (set === "opacity") state.opacity = Number(target.value);
-      else if (set === "map") state.map = target.value;
-      else if (set === "scale") state.scales[scene.settle(data, state).view] = target.value === "auto" ? "auto" : Number(target.value);
-      sync();
-    });
-    const pick = (event) => {
-      const line = event.target.closest("tr");
-      if (ready && line) chooseBox(line.dataset.side, Number(line.dataset.index));
+    const snapshot = () => ({ ...choice.snapshot(), lang });
+    const link = () => scene.writeView(snapshot(), { map: Object.keys(data.colors)[0] });
+    const api = { get ready() { return ready; }, row, select, state: snapshot, restore, link };
+    const controller = {
+      show, setLang, destroy, select, row, state: snapshot, restore, link, export: exportAs,
+      trail: () => choice.trail.map((step) => ({ ...step })), renderPNG: () => exportAs("png").then(({ blob }) => blob),
     };
-    on(part("rows"), "click", pick);
-    on(part("rows"), "keydown", (event) => {
-      if (event.key === "Enter" || event.key === " ") { event.preventDefault(); pick(event); }
+
+    // -------------------------------------------------------------- events
+
+    HaloVis.gestures.attach(host, stage.canvases, { act, zoomed: () => ready && state.zoom.scale > 1, signal });
+    stage.slide((share) => {
+      state.curtain = Math.min(1, Math.max(0, share));
+      stage.settle(lang, state);
+      redraw();
+    }, signal);
+    for (const canvas of Object.values(stage.canvases)) {
+      on(canvas, "focus", () => { choice.enter(backwards); backwards = false; });
+      on(canvas, "pointerdown", () => { backwards = false; });
+    }
+    on(window, "keydown", (event) => { if (event.key === "Tab") backwards = event.shiftKey; });
+    controls.listen(host, {
+      on, ready: () => ready,
+      choose(name, value) {
+        hint.dismiss();
+        if (name === "left") failed.delete(value);
+        choice.choose(name, value);
+      },
+      set: (name, value) => choice.set(name, value),
+      flag(name, value) { state[name] = value; sync(); },
+      show(name, value) { state.show[name] = value; sync(); },
+      follow(value) { Object.assign(choice, { pinned: !value, hover: null }); sync(); },
+      zoom: (way) => act(way === "fit" ? { type: "fit" } : { type: "zoom", factor: way === "in" ? zoom.STEP : 1 / zoom.STEP }, "halo"),
+      pick(side, index) { hint.dismiss(); choice.box(side, index); },
+      jump(level, y, x) { hint.dismiss(); select(level, y, x); },
     });
-    on(host, "keydown", (event) => { if (event.key === "Escape" && ready) release(); });
     on(window, "resize", redraw);
-    const observer = new ResizeObserver(redraw);
-    for (const side of SIDES) observer.observe(canvases[side]);
 
     HaloVis.mounted.set(host, controller);
     globalThis.haloExplorer = api;
     setLang(lang);
     setReady(false);
+    takeaway.offer();
     return controller;
   }
 

@@ -1,9 +1,9 @@
-// Brings the elements of explorer.html in line with data and state: table, figures, badges, colour bars, controls.
-// Keeps no state of its own; text goes in by textContent only.
+// What the explorer says beside the pictures: figures, most attended cells, badges, table, colour bars.
+// Keeps no view state; text goes in by textContent only, and only where it has changed.
 (() => {
   "use strict";
   const HaloVis = (globalThis.HaloVis ??= {});
-  const VIEW_NAMES = { cell: "viewCellName", blocks: "viewBlocksName", received: "viewReceivedName" };
+  const DASH = "–";
 
   /** @param {string} tag @param {string} [name] class @param {string} [text] @returns {HTMLElement} */
   function make(tag, name = "", text = "") {
@@ -13,48 +13,110 @@
     return element;
   }
 
-  const percent = (v) => `${(100 * v).toFixed(v > 0 && v < 0.0995 ? 1 : 0)} %`;
-  const two = (v) => (v === null || v === undefined ? "–" : Number(v).toFixed(2));
-  const signed = (v) => (v === null || v === undefined ? "–" : `${v < 0 ? "\u2212" : "+"}${Math.abs(v).toFixed(2)}`);
-  const MARK = { gained: "+ ", lost: "\u2212 ", kept: "" };
+  /** Sets a text where it is another one. @param {HTMLElement|null} element @param {string} text */
+  function put(element, text) {
+    if (element && element.textContent !== text) element.textContent = text;
+  }
 
-  /** Figures as texts. @returns {Object<string, string>} */
+  const there = (v) => v !== null && v !== undefined && !Number.isNaN(v);
+  const percent = (v) => (there(v) ? `${(100 * v).toFixed(v > 0 && v < 0.0995 ? 1 : 0)} %` : DASH);
+  const two = (v) => (there(v) ? Number(v).toFixed(2) : DASH);
+  const signed = (v) => (there(v) ? `${v < 0 ? "\u2212" : "+"}${Math.abs(v).toFixed(2)}` : DASH);
+  const times = (v) => v.toFixed(v < 9.95 ? 2 : 1);
+  const OF = { weight: "weights", contribution: "contributions", content: "content", position: "position" };
+  const VIEWS = { cell: "viewCellName", box: "viewBoxName", to: "viewToName", blocks: "viewBlocksName", received: "viewReceivedName" };
+  const KEYS = ["cell", "block", "halo", "padding", "entropy", "distance", "received", "outside", "outside_contribution", "answer"];
+
+  /** Name of a layer: "P4", "layer 10"; larger models have "layer10.1", the second of the blocks that layer 10 repeats. */
+  function layerName(lang, name) {
+    const [, n, again] = /^layer(\d+)(?:\.(\d+))?$/.exec(name) ?? [];
+    if (!n) return name;
+    return again ? HaloVis.say(lang, "layerBlock", { n, block: Number(again) + 1 }) : HaloVis.say(lang, "layerNumber", { n });
+  }
+
+  /** A head in one word, where it is clear that it is one. */
+  const headWord = (lang, head) => ({ [-1]: HaloVis.say(lang, "mean"), [-2]: HaloVis.say(lang, "max") }[head] ?? String(head + 1));
+
+  /** Name of a head. */
+  const headName = (lang, head) => HaloVis.say(lang, { [-1]: "meanOfHeads", [-2]: "maxOfHeads" }[head] ?? "headName", { n: head + 1 });
+
+  /** Name of a cell: "P4 (3, 7)". */
+  const cellName = (lang, level, y, x) => HaloVis.say(lang, "cellName", { level: layerName(lang, level), y, x });
+
+  /** What the known answer is called: "on the bee". */
+  const answerName = (lang, name) =>
+    (`answer_${name}` in HaloVis.texts.en ? HaloVis.say(lang, `answer_${name}`) : HaloVis.say(lang, "answer", { name }));
+
+  /** Figures as texts. @param {object|null} figures from scene.numbers @returns {Object<string, string>} */
   function words(lang, figures) {
-    const dash = "–";
-    if (!figures) return { cell: dash, block: dash, halo: dash, padding: dash, entropy: dash, distance: dash, received: dash };
-    const share = (key) => (figures.mass && !figures.empty ? percent(figures.mass[key]) : dash);
+    if (!figures) return Object.fromEntries(KEYS.map((key) => [key, DASH]));
+    const { mass, empty, outside, answer } = figures;
+    const share = (key) => (mass && !empty ? percent(mass[key]) : DASH);
+    const n = (v) => (there(v) ? HaloVis.say(lang, "times", { n: times(v) }) : DASH);
     return {
-      cell: HaloVis.say(lang, "cellName", { ...figures, level: HaloVis.say(lang, figures.level) }),
+      cell: cellName(lang, figures.level, figures.y, figures.x),
       block: share("block"), halo: share("halo"), padding: share("padding"),
-      entropy: figures.empty ? dash : figures.entropy.toFixed(2),
-      distance: figures.empty || Number.isNaN(figures.distance) ? dash : `${figures.distance.toFixed(figures.distance < 10 ? 1 : 0)} px`,
-      received: figures.received === null ? dash : HaloVis.say(lang, "times", { n: figures.received.toFixed(2) }),
+      entropy: empty ? DASH : figures.entropy.toFixed(2),
+      distance: empty || !there(figures.distance) ? DASH : `${figures.distance.toFixed(figures.distance < 10 ? 1 : 0)} px`,
+      received: n(figures.received),
+      outside: empty ? DASH : percent(outside?.weight), outside_contribution: percent(outside?.contribution),
+      answer: n(answer?.times),
     };
   }
 
-  /** Name of a head. */
-  const headName = (lang, head) =>
-    (head < 0 ? HaloVis.say(lang, "meanOfHeads") : HaloVis.say(lang, "headName", { n: head + 1 }));
-
-  /** @param {HTMLElement} root @param {object|null} figures */
-  function showFigures(root, lang, figures) {
+  /** One or two sentences for screen readers. @param {{name: string, conf: number}|null} [detection] the selected one */
+  function sentence(lang, figures, detection = null) {
+    if (!figures) return "";
     const text = words(lang, figures);
-    for (const [key, value] of Object.entries(text)) {
-      const slot = root.querySelector(`[data-number="${key}"]`);
-      if (slot && slot.textContent !== value) slot.textContent = value;
-    }
-    root.querySelector('[data-part="received"]').hidden = !figures || figures.received === null;
-    for (const part of root.querySelectorAll("[data-split]"))
-      part.style.width = figures?.mass ? `${100 * figures.mass[part.dataset.split]}%` : "0";
+    const say = (key, values) => HaloVis.say(lang, key, values);
+    const parts = [say(figures.mass ? "spoken" : "spokenGlobal", {
+      ...text, head: headName(lang, figures.head), of: say(OF[figures.of] ?? figures.of),
+    })];
+    if (detection) parts.unshift(say("spokenBox", { name: detection.name, conf: two(detection.conf) }));
+    if (figures.outside) parts.push(say("spokenOutside", { outside: text.outside, contribution: text.outside_contribution }));
+    if (figures.answer) parts.push(say("spokenAnswer", { name: answerName(lang, figures.answer.name), times: text.answer }));
+    return parts.join(" ");
   }
 
-  /** One sentence for screen readers. */
-  function sentence(lang, figures) {
-    if (!figures) return "";
-    return HaloVis.say(lang, figures.mass ? "spoken" : "spokenGlobal", {
-      ...words(lang, figures), head: headName(lang, figures.head),
-      of: HaloVis.say(lang, figures.of === "weight" ? "weights" : "contributions"),
-    });
+  /** The figures' elements, looked up once: they change with every move of the pointer. */
+  class Figures {
+    /** @param {HTMLElement} host */
+    constructor(host) {
+      const part = (name) => host.querySelector(`[data-part="${name}"]`);
+      this.slots = KEYS.map((key) => [key, host.querySelector(`[data-number="${key}"]`)]);
+      this.splits = [...host.querySelectorAll("[data-split]")];
+      this.top = [...part("top").querySelectorAll("button")];
+      this.received = part("received");
+      this.answer = part("answer");
+      this.answerName = part("answer-name");
+    }
+
+    /** @param {object|null} figures @param {Array<{name: string}>} [answers] that the picture has */
+    show(lang, figures, answers = []) {
+      const text = words(lang, figures);
+      for (const [key, slot] of this.slots) put(slot, text[key]);
+      this.received.hidden = !figures || figures.received === null;
+      this.answer.hidden = answers.length === 0;
+      if (answers.length) put(this.answerName, answerName(lang, figures?.answer?.name ?? answers[0].name));
+      for (const part of this.splits) {
+        const width = figures?.mass && !figures.empty ? `${(100 * figures.mass[part.dataset.split]).toFixed(2)}%` : "0";
+        if (part.style.width !== width) part.style.width = width;
+      }
+      this.top.forEach((button, i) => this.showTop(lang, button, figures, figures?.top?.[i]));
+    }
+
+    showTop(lang, button, figures, cell) {
+      const text = cell ? `(${cell.y}, ${cell.x}) ${percent(cell.value)}` : DASH;
+      const name = cell ? HaloVis.say(lang, "topCell", {
+        place: cellName(lang, figures.level, cell.y, cell.x), value: percent(cell.value), times: times(cell.times),
+      }) : DASH;
+      if (button.title === name) return; // it says all that is shown
+      put(button, text);
+      button.disabled = !cell;
+      Object.assign(button.dataset, { level: figures?.level ?? "", y: String(cell?.y ?? ""), x: String(cell?.x ?? "") });
+      button.setAttribute("aria-label", name);
+      button.title = name;
+    }
   }
 
   /** @param {HTMLElement} list @param {string[]} keys */
@@ -62,53 +124,73 @@
     const wanted = keys.join(" ") + lang;
     if (list.dataset.shown === wanted) return;
     list.dataset.shown = wanted;
-    list.replaceChildren(...keys.map((key) => Object.assign(make("li", "", HaloVis.say(lang, key)), { title: key })));
-    for (const item of list.children) { item.dataset.badge = item.title; item.removeAttribute("title"); }
+    list.replaceChildren(...keys.map((key) => {
+      const item = make("li", "", HaloVis.say(lang, key));
+      item.dataset.badge = key;
+      return item;
+    }));
   }
 
-  /** The table of matches; each row knows the box that it selects. */
-  function showTable(root, lang, data) {
-    const { matches = [], detections = {}, palette = ["#888888"] } = data.meta;
-    const rows = matches.map((m) => {
-      const side = m.halo !== null && m.halo !== undefined ? "halo" : "baseline";
-      const before = detections.baseline?.[m.baseline], after = detections.halo?.[m.halo];
+  // ---------------------------------------------------------------- table
+
+  /** The table of matches between what both panels show; each row knows the box that it selects. */
+  function showTable(root, lang, data, left) {
+    const lists = HaloVis.scene.lists(data, left);
+    const { palette = ["#888888"] } = data.meta;
+    const rows = lists.matches.map((m) => {
+      const side = there(m.halo) ? "halo" : "baseline";
+      const before = there(m.baseline) ? lists.baseline[m.baseline] : null;
+      const after = there(m.halo) ? lists.halo[m.halo] : null;
       const shown = after ?? before;
       const row = make("tr");
-      row.tabIndex = 0;
-      row.dataset.side = side;
-      row.dataset.index = String(m[side]);
-      row.dataset.kind = m.kind;
+      row.tabIndex = -1;
+      Object.assign(row.dataset, { side, index: String(m[side]), kind: m.kind });
       const chip = make("span", "hx-chip");
       chip.style.background = palette[shown.cls % palette.length];
-      const name = make("td", "hx-class", String(shown.name));
-      name.prepend(chip);
+      const name = make("td", "hx-class");
+      name.append(chip, Object.assign(make("button", "", String(shown.name)), { type: "button" }));
       row.append(
-        make("td", `hx-kind-${m.kind}`, MARK[m.kind] + HaloVis.say(lang, m.kind)), name,
+        make("td", `hx-kind-${m.kind}`, HaloVis.paint.MARK[m.kind] + HaloVis.say(lang, m.kind)), name,
         make("td", "hx-num", two(before?.conf)), make("td", "hx-num", two(after?.conf)),
         make("td", "hx-num", signed(m.delta)), make("td", "hx-num", two(m.iou)));
       return row;
     });
-    root.querySelector('[data-part="rows"]').replaceChildren(...rows);
+    const part = (name) => root.querySelector(`[data-part="${name}"]`);
+    part("rows").replaceChildren(...rows);
     root.querySelector(".hx-scroll").hidden = rows.length === 0;
-    root.querySelector('[data-part="none"]').hidden = rows.length > 0;
-    const count = (kind) => matches.filter((m) => m.kind === kind).length;
-    root.querySelector('[data-part="counts"]').textContent = rows.length === 0 ? ""
-      : HaloVis.say(lang, "counts", { kept: count("kept"), gained: count("gained"), lost: count("lost") });
+    part("none").hidden = rows.length > 0;
+    const own = left === "off" || left in data.pack.global.baseline;
+    root.querySelector("th[data-text^=before]").dataset.text = own ? "before" : "beforeLeft";
+    put(root.querySelector("th[data-text^=before]"), HaloVis.say(lang, own ? "before" : "beforeLeft"));
+    const count = (kind) => lists.matches.filter((m) => m.kind === kind).length;
+    put(part("counts"), rows.length === 0 ? ""
+      : HaloVis.say(lang, "counts", { kept: count("kept"), gained: count("gained"), lost: count("lost") }));
   }
 
   /** Marks the rows of the selected box. */
-  function markTable(root, data, box) {
-    const match = HaloVis.scene.matchOf(data, box);
+  function markTable(root, data, box, left) {
+    const match = HaloVis.scene.matchOf(data, box, left);
     for (const row of root.querySelectorAll('[data-part="rows"] tr')) {
       const on = match !== null && match[row.dataset.side] === Number(row.dataset.index) && match.kind === row.dataset.kind;
-      if (on) row.setAttribute("aria-current", "true");
-      else row.removeAttribute("aria-current");
+      for (const element of [row, row.querySelector("button")]) {
+        if (on) element.setAttribute("aria-current", "true");
+        else element.removeAttribute("aria-current");
+      }
     }
   }
 
-  /** Colour bar of one panel: strip, ticks, unit. @param {HTMLElement} bar @param {object|null} heat */
+  // ---------------------------------------------------------------- colour bars
+
+  /** The unit of a colour bar and how to read it: "× uniform (1 = uniform)". @param {{auto: boolean, log: boolean, diverging: boolean}} heat */
+  function unit(lang, { auto, log, diverging }) {
+    const say = (key) => HaloVis.say(lang, key);
+    const notes = [say(auto ? "barAuto" : diverging ? "barDifference" : "barUniform"), ...(log && !diverging ? [say("barLog")] : [])];
+    return `${say("barTitle")} (${notes.join(", ")})`;
+  }
+
+  /** Colour bar of one panel: strip, ticks, unit. @param {HTMLElement} bar @param {object|null} heat @param {string} name of the colour map */
   function showBar(bar, lang, heat, rgb, name) {
-    const wanted = heat ? `${lang} ${heat.max} ${heat.auto} ${name}` : "";
+    const wanted = heat ? [lang, heat.max, heat.auto, heat.log, heat.diverging, name].join(" ") : "";
     if (bar.dataset.shown === wanted) return;
     bar.dataset.shown = wanted;
     if (!heat) return void bar.replaceChildren();
@@ -118,7 +200,7 @@
     canvas.setAttribute("aria-hidden", "true");
     HaloVis.paint.strip(canvas.getContext("2d"), rgb, 0, 0, canvas.width, 1);
     const ticks = make("div", "hx-ticks");
-    const list = HaloVis.paint.ticks(heat.max, heat.auto);
+    const list = HaloVis.paint.ticks(heat.max, heat.auto, heat);
     list.forEach((tick, i) => {
       const mark = make("span", "hx-tick", tick.text);
       mark.style.left = `${100 * tick.at}%`;
@@ -129,89 +211,10 @@
     });
     const left = make("div");
     left.append(canvas, ticks);
-    const unit = HaloVis.say(lang, "barTitle");
-    bar.replaceChildren(left, make("div", "hx-unit", `${unit} (${HaloVis.say(lang, heat.auto ? "barAuto" : "barUniform")})`));
-  }
-
-  // ---------------------------------------------------------------- controls
-
-  /** @param {HTMLElement} host @param {string} choice @param {string|number} value */
-  function press(host, choice, value) {
-    for (const button of host.querySelectorAll(`[data-choice="${choice}"] button`))
-      button.setAttribute("aria-pressed", String(button.dataset.value === String(value)));
-  }
-
-  /** One button for the mean and one for each head. */
-  function headButtons(box, lang, count) {
-    const wanted = `${count} ${lang}`;
-    if (box.dataset.shown === wanted) return;
-    box.dataset.shown = wanted;
-    box.replaceChildren(...Array.from({ length: count + 1 }, (_, i) => {
-      const button = make("button", "", i ? String(i) : HaloVis.say(lang, "mean"));
-      const name = headName(lang, i - 1);
-      Object.assign(button, { type: "button", title: name });
-      button.setAttribute("aria-label", name);
-      button.dataset.value = String(i - 1);
-      return button;
-    }));
-  }
-
-  /** Colour maps that the payload brings. */
-  function colorMaps(host, names) {
-    host.querySelector('[data-set="map"]').replaceChildren(...names.map((name) => new Option(name, name)));
-  }
-
-  function showActions(host, any, pinned) {
-    host.querySelector('[data-act="follow"]').checked = !pinned;
-    host.querySelector('[data-act="save"]').disabled = !any;
-  }
-
-  /** What the two canvases are, for those who do not see them. */
-  function nameCanvases(host, lang, data, state, view) {
-    const say = (key, values) => HaloVis.say(lang, key, values);
-    const pair = data.meta.pair ?? {};
-    for (const side of ["baseline", "halo"]) {
-      const model = pair[side] ?? say(side);
-      const count = data.meta.detections?.[side]?.length ?? 0;
-      const values = side === "halo"
-        ? { model, count, layer: say(state.level), view: say(VIEW_NAMES[view]) } : { model, count, layer: say(state.left) };
-      host.querySelector(`canvas[data-side="${side}"]`).setAttribute("aria-label", say(side === "halo" ? "canvasHalo" : "canvasBaseline", values));
-      host.querySelector(`[data-part="title-${side}"]`).textContent = model;
-    }
-  }
-
-  /** Every control as the state has it. @param {HTMLElement} host @param {string} lang @param {object} data @param {object} state */
-  function showControls(host, lang, data, state) {
-    const { scene } = HaloVis;
-    const is = scene.settle(data, state);
-    headButtons(host.querySelector('[data-part="heads"]'), lang, is.layer?.heads ?? 0);
-    const choices = { view: is.view, head: is.head, of: is.of, level: state.level, left: state.left };
-    for (const [choice, value] of Object.entries(choices)) press(host, choice, value);
-    for (const button of host.querySelectorAll('[data-choice="level"] button')) button.hidden = !scene.layerOf(data, button.dataset.value);
-    for (const button of host.querySelectorAll('[data-choice="left"] button'))
-      button.hidden = button.dataset.value !== "off" && !data.pack.global.baseline[button.dataset.value];
-    for (const value of ["blocks", "received", "contribution"])
-      host.querySelector(`.hx-toolbar button[data-value="${value}"]`).disabled = is.layer?.kind !== "halo";
-    host.querySelector('[data-set="scale"]').value = String(state.scales[is.view]);
-    host.querySelector('[data-set="opacity"]').value = String(state.opacity);
-    host.querySelector('[data-set="map"]').value = state.map;
-    for (const box of host.querySelectorAll("[data-show]")) box.checked = state.show[box.dataset.show];
-    nameCanvases(host, lang, data, state, is.view);
-  }
-
-  /** Puts all fixed words into a language. */
-  function translate(host, lang) {
-    const say = (key, values) => HaloVis.say(lang, key, values);
-    host.lang = lang;
-    for (const e of host.querySelectorAll("[data-text]")) if (e.dataset.text) e.textContent = say(e.dataset.text);
-    for (const e of host.querySelectorAll("[data-aria]")) e.setAttribute("aria-label", say(e.dataset.aria));
-    for (const e of host.querySelectorAll("[data-title]")) e.title = say(e.dataset.title);
-    for (const e of host.querySelectorAll('[data-set="scale"] option'))
-      e.textContent = e.value === "auto" ? say("scaleAuto") : say("scaleMax", { n: e.value });
-    host.querySelector('[data-part="heads"]').dataset.shown = "";
+    bar.replaceChildren(left, make("div", "hx-unit", unit(lang, heat)));
   }
 
   HaloVis.readout = {
-    make, headName, sentence, showFigures, showBadges, showTable, markTable, showBar, showControls, showActions, colorMaps, translate,
+    make, put, OF, VIEWS, layerName, headName, headWord, cellName, words, sentence, Figures, showBadges, showTable, markTable, unit, showBar,
   };
 })();

@@ -1,158 +1,136 @@
-// A PNG of what is shown: both panels at the photo's full resolution, colour bars, caption.
+// A PNG of what is shown, at the photo's full resolution; file names; text in a PNG.
 (() => {
   "use strict";
   const HaloVis = (globalThis.HaloVis ??= {});
 
   const LONGEST = 16384;
   const MOST = 100e6;
-  const LOOK = 900; // a panel is laid out as if its longer side were this many CSS pixels
-  const GAP = 16, MARGIN = 16, HEAD = 30, BAR = 44, LINE = 19, FONT_SIZE = 14;
+
+  // ---------------------------------------------------------------- names
 
   /** Letters, digits, dot, dash and underscore of any script. @param {string} text */
-  const safe = (text) => String(text).normalize("NFC").replace(/[^\p{L}\p{N}._-]+/gu, "-").replace(/^[-.]+|[-.]+$/g, "").slice(0, 80);
+  const safe = (text) => [...String(text).normalize("NFC").replace(/[^\p{L}\p{M}\p{N}._-]+/gu, "-").replace(/\.{2,}/g, ".")]
+    .slice(0, 60).join("").replace(/^[-.]+|[-.]+$/g, "");
 
-  /** bus_photos_P4_mean_cell.png @returns {string} */
-  function fileName(data, state) {
+  /** bus_photos_P4_mean_cell.png @param {object} data @param {object} state @param {string} [ext] @returns {string} */
+  function fileName(data, state, ext = "png") {
     const { picture, pair } = data.meta;
     const now = HaloVis.scene.settle(data, state);
-    const stem = safe(String(picture.name).replace(/^.*[\\/]/, "").replace(/\.[A-Za-z0-9]{1,5}$/, "")) || "picture";
-    const parts = [stem, safe(pair?.name ?? "pair") || "pair", state.level, now.head < 0 ? "mean" : `head${now.head + 1}`, now.view];
-    if (now.of === "contribution") parts.push("contribution");
-    return `${parts.join("_")}.png`;
+    const stem = safe(String(picture.name).replace(/^.*[\\/]/s, "").replace(/\.[A-Za-z0-9]{1,5}$/, "")) || "picture";
+    const head = { [-1]: "mean", [-2]: "max" }[now.head] ?? `head${now.head + 1}`;
+    const parts = [stem, safe(pair?.name ?? "pair") || "pair", safe(state.level), head, now.view];
+    if (now.of !== "weight") parts.push(now.of);
+    if (state.mode === "difference") parts.push(state.mode);
+    return `${parts.join("_")}.${ext}`;
   }
 
-  /** What a panel shows, in words. */
-  function what(lang, plan) {
-    if (!plan.heat) return HaloVis.say(lang, "noAttention");
-    const say = (key, values) => HaloVis.say(lang, key, values);
-    const view = say({ cell: "viewCellName", blocks: "viewBlocksName", received: "viewReceivedName" }[plan.view]);
-    const parts = [say(plan.layer.name), HaloVis.readout.headName(lang, plan.head)];
-    parts.push(plan.view === "cell" ? `${view} (${plan.y}, ${plan.x})` : view);
-    if (plan.layer.kind === "halo") parts.push(say(plan.of === "weight" ? "weights" : "contributions"));
-    const max = Number.isInteger(plan.heat.max) ? plan.heat.max : plan.heat.max.toPrecision(3);
-    parts.push(say(plan.heat.auto ? "scaleAutoTo" : "scaleTo", { n: max }));
-    return parts.join(", ");
-  }
+  // ---------------------------------------------------------------- text in a PNG
 
-  /** @returns {string[]} paragraphs of the caption */
-  function caption(lang, data, plans, badges, reduction) {
-    const { picture, pair = {}, settings = {} } = data.meta;
-    const say = (key, values) => HaloVis.say(lang, key, values);
-    const run = [];
-    if (settings.imgsz) run.push(say("imgsz", { n: [].concat(settings.imgsz).join(" \u00d7 ") }));
-    if (settings.conf !== undefined) run.push(say("conf", { n: settings.conf }));
-    if (settings.head) run.push(String(settings.head));
-    if (settings.device) run.push(String(settings.device));
-    if (reduction < 1) run.push(say("reduced", { n: Math.round(100 * reduction) }));
-    return [
-      [picture.name, pair.title ?? pair.name, run.join(", ")].filter(Boolean).join(" \u00b7 "),
-      ...plans.map((p) => say("caption", { model: pair[p.side] ?? say(p.side), what: what(lang, p) })),
-      ...(badges.length ? [badges.map((key) => say(key)).join("; ")] : []),
-    ];
-  }
+  /** @type {Uint32Array|null} */
+  let table = null;
 
-  /** Breaks a paragraph into lines; text without spaces breaks anywhere. */
-  function wrap(ctx, text, width) {
-    const lines = [];
-    let line = "";
-    for (const piece of text.match(/[\u2e80-\uffef]|\s+|[^\s\u2e80-\uffef]+/gu) ?? []) {
-      if (ctx.measureText(line + piece).width <= width) { line += piece; continue; }
-      if (line.trim()) lines.push(line.trim());
-      line = piece.trimStart();
-      while (ctx.measureText(line).width > width && line.length > 1) {
-        let n = line.length - 1;
-        while (n > 1 && ctx.measureText(line.slice(0, n)).width > width) n--;
-        lines.push(line.slice(0, n));
-        line = line.slice(n);
-      }
-    }
-    if (line.trim()) lines.push(line.trim());
-    return lines;
-  }
-
-  /** Colour bar below a panel. */
-  function bar(ctx, lang, heat, rgb, x, y, width) {
-    const ticks = HaloVis.paint.ticks(heat.max, heat.auto);
-    ctx.save();
-    ctx.font = `${FONT_SIZE - 2}px ${HaloVis.paint.FONT}`;
-    const unit = `${HaloVis.say(lang, "barTitle")} (${HaloVis.say(lang, heat.auto ? "barAuto" : "barUniform")})`;
-    const long = Math.max(60, width - ctx.measureText(unit).width - 14);
-    HaloVis.paint.strip(ctx, rgb, x, y, long, 12);
-    ctx.fillStyle = "#1f2328";
-    ctx.textBaseline = "top";
-    ticks.forEach((tick, i) => {
-      const at = x + tick.at * long;
-      if (tick.uniform) {
-        ctx.fillStyle = "#fff";
-        ctx.fillRect(at - 1, y, 2, 12);
-        ctx.fillStyle = "#1f2328";
-      }
-      ctx.fillRect(at - (tick.uniform ? 1 : 0.5), y + 12, tick.uniform ? 2 : 1, 5);
-      ctx.textAlign = i === 0 ? "left" : i === ticks.length - 1 ? "right" : "center";
-      ctx.fillText(tick.text, at, y + 19);
+  /** CRC of ISO 3309, as PNG has it. @param {Uint8Array} bytes */
+  function crc(bytes) {
+    table ??= Uint32Array.from({ length: 256 }, (_, n) => {
+      let c = n;
+      for (let k = 0; k < 8; k++) c = c & 1 ? 0xedb88320 ^ (c >>> 1) : c >>> 1;
+      return c;
     });
-    ctx.textAlign = "left";
-    ctx.fillText(unit, x + long + 14, y);
-    ctx.restore();
+    let c = 0xffffffff;
+    for (const byte of bytes) c = table[(c ^ byte) & 255] ^ (c >>> 8);
+    return (c ^ 0xffffffff) >>> 0;
+  }
+
+  /** A chunk: length, type, content, CRC of type and content. @param {string} type @param {Uint8Array} content */
+  function chunk(type, content) {
+    const out = new Uint8Array(12 + content.length);
+    const view = new DataView(out.buffer);
+    view.setUint32(0, content.length);
+    for (let i = 0; i < 4; i++) out[4 + i] = type.charCodeAt(i);
+    out.set(content, 8);
+    view.setUint32(8 + content.length, crc(out.subarray(4, 8 + content.length)));
+    return out;
   }
 
   /**
-   * @param {object} data @param {object} state @param {string} lang @param {Uint8Array} rgb
-   * @returns {Promise<Blob>}
+   * A PNG with a text (iTXt, UTF-8, not compressed) before its first IDAT, where readers find it without the pixels.
+   * @param {Uint8Array} png @param {string} keyword 1 to 79 Latin letters @param {string} text
+   * @returns {Uint8Array[]} parts of the new file; the pixels are not copied
    */
-  function render(data, state, lang, rgb) {
-    const { frame, image } = data;
-    const zoom = LOOK / Math.max(frame.width, frame.height);
-    const panelWidth = frame.width * zoom, panelHeight = frame.height * zoom;
-    // Narrow pictures still need room for the words: a column is never narrower than this.
-    const column = Math.max(panelWidth, 360);
-    const plans = [HaloVis.scene.plan(data, state, "baseline"), HaloVis.scene.plan(data, state, "halo")];
-    const badges = HaloVis.scene.badges(data, state, HaloVis.scene.numbers(data, state));
-    const width = 2 * MARGIN + 2 * column + GAP;
-    const probe = HaloVis.paint.sheet(1, 1).getContext("2d");
-    probe.font = `${FONT_SIZE}px ${HaloVis.paint.FONT}`;
-    const write = (reduction) => caption(lang, data, plans, badges, reduction).flatMap((p) => wrap(probe, p, width - 2 * MARGIN));
-    const heads = plans.map((p) => wrap(Object.assign(probe, { font: `600 ${FONT_SIZE + 1}px ${HaloVis.paint.FONT}` }),
-      data.meta.pair?.[p.side] ?? HaloVis.say(lang, p.side), column));
-    probe.font = `${FONT_SIZE}px ${HaloVis.paint.FONT}`;
-    const head = HEAD + (Math.max(heads[0].length, heads[1].length) - 1) * LINE;
-    const room = write(0.5).length * LINE;
-    const height = MARGIN + head + panelHeight + BAR + room + MARGIN;
-
-    const whole = Math.max(1, Math.ceil(zoom - 1e-9)); // small photos are enlarged by a whole factor, so that words stay legible
-    let ratio = whole / zoom;
-    const fit = Math.min(1, LONGEST / (width * ratio), LONGEST / (height * ratio), Math.sqrt(MOST / (width * height * ratio * ratio)));
-    ratio *= fit;
-    const canvas = Object.assign(document.createElement("canvas"), { width: Math.floor(width * ratio), height: Math.floor(height * ratio) });
-    const ctx = canvas.getContext("2d");
-    if (!ctx) return Promise.reject(new Error("no 2D canvas of this size"));
-    ctx.fillStyle = "#fff";
-    ctx.fillRect(0, 0, canvas.width, canvas.height);
-    ctx.scale(ratio, ratio);
-    plans.forEach((plan, i) => {
-      const x = MARGIN + i * (column + GAP);
-      ctx.fillStyle = "#1f2328";
-      ctx.font = `600 ${FONT_SIZE + 1}px ${HaloVis.paint.FONT}`;
-      ctx.textBaseline = "alphabetic";
-      heads[i].forEach((line, n) => ctx.fillText(line, x, MARGIN + 17 + n * LINE));
-      // The photo begins on a whole pixel of the file, so that at full resolution its pixels are kept as they are.
-      const left = Math.round(x * ratio) / ratio, top = Math.round((MARGIN + head) * ratio) / ratio;
-      ctx.save();
-      ctx.translate(left, top);
-      HaloVis.paint.panel(ctx, plan, { photo: image, rgb, zoom });
-      ctx.restore();
-      if (plan.heat) bar(ctx, lang, plan.heat, rgb, x, MARGIN + head + panelHeight + 8, column);
-    });
-    ctx.fillStyle = "#1f2328";
-    ctx.font = `${FONT_SIZE}px ${HaloVis.paint.FONT}`;
-    ctx.textBaseline = "alphabetic";
-    write(whole * fit).forEach((line, n) => ctx.fillText(line, MARGIN, MARGIN + head + panelHeight + BAR + 15 + n * LINE));
-    return new Promise((resolve, reject) => canvas.toBlob((blob) => {
-      canvas.width = canvas.height = 0; // give the memory back at once
-      if (blob) resolve(blob);
-      else reject(new Error("the browser could not write the PNG"));
-    }, "image/png"));
+  function withText(png, keyword, text) {
+    const view = new DataView(png.buffer, png.byteOffset, png.byteLength);
+    const at = (i) => String.fromCharCode(...png.subarray(i + 4, i + 8));
+    if (png.length < 33 || view.getUint32(0) !== 0x89504e47 || view.getUint32(4) !== 0x0d0a1a0a) throw new Error("this is not a PNG");
+    let place = 8;
+    while (at(place) !== "IDAT") {
+      place += 12 + view.getUint32(place);
+      if (place + 8 > png.length) throw new Error("this PNG has no pixels");
+    }
+    const head = new TextEncoder().encode(`${keyword}\0\0\0\0\0`); // not compressed, method 0, no language, no other keyword
+    const body = new TextEncoder().encode(text);
+    const content = new Uint8Array(head.length + body.length);
+    content.set(head);
+    content.set(body, head.length);
+    return [png.subarray(0, place), chunk("iTXt", content), png.subarray(place)];
   }
 
-  HaloVis.save = { render, fileName, caption, safe, wrap };
+  // ---------------------------------------------------------------- the picture
+
+  /** A white canvas and its context. @param {string} lang of the error, where it is too large */
+  function canvasOf(lang, width, height) {
+    const canvas = Object.assign(document.createElement("canvas"), { width: Math.max(1, width), height: Math.max(1, height) });
+    const ctx = canvas.getContext("2d");
+    if (!ctx) throw new Error(HaloVis.say(lang, "errorCanvas"));
+    ctx.fillStyle = "#fff";
+    ctx.fillRect(0, 0, canvas.width, canvas.height);
+    return { canvas, ctx };
+  }
+
+  /** @param {HTMLCanvasElement} canvas @param {string} lang @param {string} type @param {number} [quality] @returns {Promise<Blob>} */
+  const blobOf = (canvas, lang, type, quality) => new Promise((resolve, reject) => canvas.toBlob((blob) => {
+    if (blob) resolve(blob);
+    else reject(new Error(HaloVis.say(lang, "errorFormat", { format: type })));
+  }, type, quality));
+
+  /**
+   * Uses the photo at its own resolution, decoded beside the page's work where that is possible, and gives it back.
+   * @template R @param {object} data @param {(photo: CanvasImageSource) => R} use @returns {Promise<R>}
+   */
+  async function withPhoto(data, use) {
+    const bitmap = (await data.photo?.decode()) ?? null;
+    try {
+      return use(bitmap ?? data.image);
+    } finally {
+      bitmap?.close();
+    }
+  }
+
+  /** How many pixels of the file a pixel of the photo gets (whole: 2 for a small photo), and the file per CSS pixel. */
+  function scaleOf({ width, height, zoom }) {
+    const whole = Math.max(1, Math.ceil(zoom - 1e-9)); // small photos are enlarged by a whole factor, so that words stay legible
+    const ratio = whole / zoom;
+    const fit = Math.min(1, LONGEST / (width * ratio), LONGEST / (height * ratio), Math.sqrt(MOST / (width * height * ratio * ratio)));
+    return { ratio: ratio * fit, reduction: whole * fit };
+  }
+
+  /**
+   * @param {object} data @param {object} state @param {string} lang
+   * @param {{rgb: Uint8Array, diverging?: Uint8Array, hashed?: boolean}} look hashed: hashes in the caption, too
+   * @returns {Promise<Blob>}
+   */
+  async function png(data, state, lang, { hashed = false, ...look }) {
+    await HaloVis.scene.finish(data, state);
+    const sheet = HaloVis.sheet.layout(data, state, lang, HaloVis.sheet.measurer(), { hashed });
+    const about = HaloVis.provenance.of(data, state, [sheet.plans.baseline, sheet.plans.halo]);
+    const { ratio, reduction } = scaleOf(sheet);
+    const { canvas, ctx } = canvasOf(lang, Math.floor(sheet.width * ratio), Math.floor(sheet.height * ratio));
+    ctx.scale(ratio, ratio);
+    await withPhoto(data, (photo) => HaloVis.sheet.draw(ctx, sheet, { ...look, photo }, { ratio, reduction }));
+    const blob = await blobOf(canvas, lang, "image/png");
+    canvas.width = canvas.height = 0; // give the memory back at once
+    const bytes = new Uint8Array(await blob.arrayBuffer());
+    return new Blob(withText(bytes, "halo_vis", JSON.stringify({ ...about, photo: { format: "png", scale: reduction } })), { type: "image/png" });
+  }
+
+  HaloVis.save = { png, fileName, safe, crc, withText, canvasOf, blobOf, withPhoto, scaleOf };
 })();

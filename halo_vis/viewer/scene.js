@@ -1,146 +1,155 @@
 // From data and view state to what is to be drawn and said: plain objects, no DOM, no canvas.
-// The page, the PNG and the tests all read the same plan.
+// The page, the exports and the tests all read the same plan.
 (() => {
   "use strict";
   const HaloVis = (globalThis.HaloVis ??= {});
   const T = () => HaloVis.tensors;
+  const H = () => HaloVis.heats;
 
-  /**
-   * @typedef {"baseline"|"halo"} Side
-   * @typedef {{x: number, y: number, w: number, h: number}} Rect photo pixels
-   * @typedef {object} Heat values in "times uniform"; NaN is not drawn
-   * @property {Float32Array} values
-   * @property {number} rows
-   * @property {number} cols
-   * @property {Rect} rect
-   * @property {number} max the value at the end of the colour bar
-   * @property {boolean} auto max was taken from this map
-   * @typedef {object} State
-   * @property {string} level P3, P4, P5, layer10 or layer22
-   * @property {string} left layer10, layer22 or off
-   * @property {"cell"|"blocks"|"received"} view
-   * @property {number} head -1: mean
-   * @property {"weight"|"contribution"} of
-   * @property {[number, number]} point x, y in pixels of the network's input
-   * @property {{side: Side, index: number}|null} box
-   * @property {{cell: number|"auto", blocks: number|"auto", received: number|"auto"}} scales
-   * @property {number} opacity
-   * @property {string} map
-   * @property {{boxes: boolean, labels: boolean, grid: boolean, window: boolean}} show
-   */
-
-  const GLOBAL = ["layer10", "layer22"];
-  /** Absolute, the same for every layer, head and picture. A row varies more than the mean of many rows. */
-  const SCALES = { cell: 8, blocks: 4, received: 2 };
+  const SIDES = /** @type {const} */ (["baseline", "halo"]);
+  const own = (object, name) => (object && Object.hasOwn(object, name) ? object[name] : null);
 
   /** The layer that the right panel shows. */
-  const layerOf = (data, level) => data.pack.levels[level] ?? data.pack.global.halo[level] ?? null;
+  const layerOf = (data, level) => own(data.pack.levels, level) ?? own(data.pack.global.halo, level);
 
-  /** What can be shown of a layer: a global layer has rows of weights only. */
+  /** What the left panel may show, in the order in which it is offered. @returns {string[]} */
+  function sources(data) {
+    const { global, others, levels } = data.pack;
+    const there = Object.values(others).filter((o) => o.levels || own(data.urls, o.id)).map((o) => o.id);
+    return [...Object.keys(global.baseline), ...there.filter((id) => others[id].kind === "control"),
+      ...(Object.keys(levels).length ? ["mask"] : []), ...there.filter((id) => others[id].kind !== "control"), "off"];
+  }
+
+  /** @type {WeakMap<object[], object[]>} */
+  const selves = new WeakMap();
+
+  /** Every detection kept; the same array for the same list. */
+  function withItself(list) {
+    if (!selves.has(list)) selves.set(list, list.map((_, i) => ({ kind: "kept", baseline: i, halo: i, iou: 1, delta: 0 })));
+    return selves.get(list);
+  }
+
+  /**
+   * The detections of both panels, and how they match. With the control or the other mask on the left these are the
+   * same detections twice.
+   * @param {object} data @param {string} left state.left
+   */
+  function lists(data, left) {
+    const { detections = {}, matches = [] } = data.meta;
+    const halo = detections.halo ?? [];
+    const other = own(data.pack.others, left);
+    if (other?.kind === "run") return { baseline: other.detections ?? [], halo, matches: other.matches ?? [] };
+    if (other || left === "mask") return { baseline: halo, halo, matches: withItself(halo) };
+    return { baseline: detections.baseline ?? [], halo, matches };
+  }
+
+  /** The selected detection, or null. */
+  const chosen = (data, { box, left }) => (box ? lists(data, left)[box.side]?.[box.index] ?? null : null);
+
+  /** What can be shown of the right panel's layer: a global one has weights only, a box view needs a box. */
   function settle(data, state) {
     const layer = layerOf(data, state.level);
-    const halo = layer?.kind === "halo";
-    const view = halo ? state.view : "cell";
+    const box = chosen(data, state) ? state.box : null;
     return {
-      layer, view,
-      of: halo ? state.of : "weight",
-      head: layer && state.head < layer.heads ? state.head : -1,
+      layer, box, view: viewOf(layer, box || state.view !== "box" ? state.view : "cell"),
+      of: layer?.kind === "halo" ? state.of : "weight",
+      head: layer && state.head >= -2 && state.head < layer.heads ? state.head : -1,
     };
   }
 
-  /** Times uniform: weight x number of keys inside the map; keys outside it are not drawn. */
-  function rowHeat(data, layer, y, x, weights) {
-    if (layer.kind === "global") {
-      return {
-        values: weights.map((p) => p * weights.length), rows: layer.height, cols: layer.width,
-        rect: T().cellsRect(data.frame, layer, 0, 0, layer.height, layer.width),
-      };
-    }
-    const w = T().windowOf(layer, y, x);
-    const values = new Float32Array(weights.length);
-    for (let n = 0; n < values.length; n++) {
-      const ky = w.oy + Math.floor(n / w.side), kx = w.ox + (n % w.side);
-      values[n] = ky >= w.y0 && ky < w.y1 && kx >= w.x0 && kx < w.x1 ? weights[n] * w.inside : NaN;
-    }
-    return {
-      values, rows: w.side, cols: w.side,
-      rect: T().cellsRect(data.frame, layer, w.oy, w.ox, w.oy + w.side, w.ox + w.side),
-    };
+  const viewOf = (layer, view) => (layer?.kind === "halo" || ["cell", "box", "to"].includes(view) ? view : "cell");
+
+  /** The layer of the left panel. */
+  function leftLayer(data, state, right) {
+    if (state.left === "mask") return right?.kind === "halo" ? T().flipMask(right) : null;
+    const other = own(data.pack.others, state.left);
+    return other ? own(other.levels, state.level) : own(data.pack.global.baseline, state.left);
   }
 
-  /** Every block's map, squeezed into that block's own square: one regular grid of small cells. */
-  function blocksHeat(data, layer, head, of) {
-    const tensor = layer.tensors[of === "contribution" ? "blocks_contribution" : "blocks"];
-    if (!tensor) return null;
-    const [, tall, wide, side] = tensor.shape;
-    const size = side * side;
-    const all = T().slice(tensor, (head + 1) * tall * wide * size, tall * wide * size);
-    const values = new Float32Array(all.length);
-    for (let by = 0; by < tall; by++) {
-      for (let bx = 0; bx < wide; bx++) {
-        const { inside, oy, ox } = T().windowOf(layer, by * layer.block, bx * layer.block);
-        const start = (by * wide + bx) * size;
-        for (let i = 0; i < side; i++) {
-          for (let j = 0; j < side; j++) {
-            // Keys outside the map: the valid mask leaves them out; under the published one they carry mass, which shows.
-            const there = layer.mask === "published" || (oy + i >= 0 && oy + i < layer.height && ox + j >= 0 && ox + j < layer.width);
-            values[(by * side + i) * wide * side + bx * side + j] = there ? all[start + i * side + j] * inside : NaN;
-          }
-        }
-      }
-    }
-    return {
-      values, rows: tall * side, cols: wide * side,
-      rect: T().cellsRect(data.frame, layer, 0, 0, tall * layer.block, wide * layer.block),
+  /** @param {object} data @param {State} state @param {Side} side @returns {Part} */
+  function partOf(data, state, side) {
+    const now = settle(data, state);
+    const right = side === "halo";
+    const layer = right ? now.layer : leftLayer(data, state, now.layer);
+    const same = layer && (layer.kind === "halo" || layer.name === state.level); // heads of other layers have nothing in common
+    const part = {
+      side, source: right ? "halo" : state.left, layer, view: viewOf(layer, now.view), of: layer?.kind === "halo" ? now.of : "weight",
+      head: now.head < 0 || (same && now.head < layer.heads) ? now.head : -1, y: 0, x: 0, cells: null,
     };
+    const marked = layer ?? now.layer;
+    if (marked) [part.y, part.x] = T().cellAt(marked, ...state.point);
+    if (layer && part.view === "box") part.cells = boxCells(data, layer, chosen(data, state));
+    return part;
   }
 
-  function receivedHeat(data, layer, head, of) {
-    const tensor = layer.tensors[of === "contribution" ? "received_contribution" : "received"];
-    if (!tensor) return null;
-    const size = layer.height * layer.width;
-    return {
-      values: T().slice(tensor, (head + 1) * size, size), rows: layer.height, cols: layer.width,
-      rect: T().cellsRect(data.frame, layer, 0, 0, layer.height, layer.width),
-    };
+  /** Cells of a detection: those whose centre lies in its box, else its query. @returns {[number, number, number, number]} */
+  function boxCells(data, layer, detection) {
+    const found = T().cellsIn(layer, detection.xyxy, data.frame);
+    if (found) return found;
+    const [y, x] = T().cellAt(layer, ...queryOf(data, detection).point);
+    return [y, x, y + 1, x + 1];
   }
 
-  /** @returns {Heat|null} */
-  function scaled(heat, scale) {
-    if (!heat) return null;
-    const auto = scale === "auto";
-    let max = auto ? 0 : Number(scale);
-    if (auto) for (const v of heat.values) if (v > max) max = v;
-    return { ...heat, auto, max: max > 0 ? max : 1 };
+  /** Words for what a panel shows: a key of the texts and its values. */
+  function titleOf(data, { side, source, layer }, differs) {
+    const pair = data.meta.pair ?? {};
+    const other = own(data.pack.others, source);
+    if (side === "halo") return differs ? { key: "sourceDifference", values: {} } : { key: "sourceModel", values: { model: String(pair.halo ?? "") } };
+    if (source === "mask") return { key: layer?.mask === "valid" ? "sourceMaskValid" : "sourceMaskPublished", values: {} };
+    if (other?.kind === "control") return { key: "sourceControl", values: {} };
+    if (other) return { key: "sourceRun", values: { title: other.title } };
+    return { key: "sourceModel", values: { model: String(pair.baseline ?? "") } };
   }
+
+  /** Where a detection's query lies. @returns {{level: string, point: [number, number]}} */
+  function queryOf(data, detection) {
+    const { frame } = data;
+    const [x1, y1, x2, y2] = detection.xyxy;
+    const query = detection.query;
+    if (!query) return { level: "", point: T().toInput(frame, (x1 + x2) / 2, (y1 + y2) / 2) };
+    const stride = own(data.pack.levels, query.level)?.stride ?? 2 ** Number(query.level.slice(1));
+    return { level: query.level, point: T().centreOf({ stride }, query.y, query.x) };
+  }
+
+  // ---------------------------------------------------------------- boxes
 
   /** Boxes of one side with their match status; strongest last, the selected one on top of all. */
   function boxesOf(data, state, side) {
-    const list = data.meta.detections?.[side] ?? [];
+    const { [side]: list, matches } = lists(data, state.left);
     const status = new Map();
-    for (const m of data.meta.matches ?? []) if (m[side] !== null && m[side] !== undefined) status.set(m[side], m);
-    const chosen = partner(data, state.box, side);
+    for (const m of matches) if (m[side] !== null && m[side] !== undefined) status.set(m[side], m);
+    const selected = partner(data, state.box, side, state.left);
     const { palette = ["#888888"] } = data.meta;
     return list
       .map((d, index) => ({
         index, xyxy: d.xyxy, conf: d.conf, name: String(d.name), polygon: d.polygon ?? null,
-        color: palette[d.cls % palette.length], status: status.get(index)?.kind ?? "kept", selected: index === chosen,
+        color: palette[d.cls % palette.length], status: status.get(index)?.kind ?? "kept", selected: index === selected,
       }))
       .sort((a, b) => a.selected - b.selected || a.conf - b.conf);
   }
 
-  /** The match that a selected box belongs to. */
-  function matchOf(data, box) {
+  /** The match that a selected box belongs to. @param {string} [left] state.left */
+  function matchOf(data, box, left = "") {
     if (!box) return null;
-    return (data.meta.matches ?? []).find((m) => m[box.side] === box.index) ?? null;
+    return lists(data, left).matches.find((m) => m[box.side] === box.index) ?? null;
   }
 
   /** Index of the selected box on a side: itself, or the box that it was matched with. */
-  function partner(data, box, side) {
+  function partner(data, box, side, left = "") {
     if (!box) return -1;
     if (box.side === side) return box.index;
-    const match = matchOf(data, box);
+    const match = matchOf(data, box, left);
     return match && match.kind === "kept" ? match[side] ?? -1 : -1;
+  }
+
+  // ---------------------------------------------------------------- plans
+
+  /** Cells that a part's attention can reach, or that can reach its cell: [y0, y1) x [x0, x1). */
+  function reachOf({ layer, view, y, x, cells }) {
+    if (view === "to") return T().seenFrom(layer, y, x);
+    if (!cells) return T().windowOf(layer, y, x);
+    const first = T().windowOf(layer, cells[0], cells[1]), last = T().windowOf(layer, cells[2] - 1, cells[3] - 1);
+    return { y0: first.y0, x0: first.x0, y1: last.y1, x1: last.x1 };
   }
 
   /**
@@ -149,42 +158,35 @@
    */
   function plan(data, state, side) {
     const { frame } = data;
-    const now = settle(data, state);
-    const right = side === "halo";
-    const layer = right ? now.layer : data.pack.global.baseline[state.left] ?? null;
-    const view = right ? now.view : "cell";
-    const head = right ? now.head : state.left === state.level && now.head < (layer?.heads ?? 0) ? now.head : -1;
-    const of = right ? now.of : "weight";
+    const part = partOf(data, state, side);
+    const { layer, view, head, of, y, x } = part;
+    const differs = side === "halo" && state.mode === "difference" && canDiffer(data, state);
     const out = {
-      side, layer, view, head, of, heat: null, weights: null, y: 0, x: 0, cell: null, block: null, window: null, dim: null,
-      lattice: null, boxes: state.show.boxes ? boxesOf(data, state, side) : [], labels: state.show.labels,
-      opacity: state.opacity, width: frame.width, height: frame.height,
+      side, source: part.source, title: titleOf(data, part, differs), layer, view, head, of, heat: null, weights: null, y, x, cell: null,
+      area: null, block: null, window: null, dim: null, lattice: null, boxes: state.show.boxes ? boxesOf(data, state, side) : [],
+      labels: state.show.labels, opacity: state.opacity, dimPhoto: state.dim, width: frame.width, height: frame.height, pending: false,
     };
-    const marked = layer ?? now.layer;
-    if (marked) {
-      const [y, x] = T().cellAt(marked, ...state.point);
-      Object.assign(out, { y, x, cell: T().cellsRect(frame, marked, y, x, y + 1, x + 1) });
-    }
+    const rect = (l, c) => T().cellsRect(frame, l, c.y0, c.x0, c.y1, c.x1);
+    const marked = layer ?? layerOf(data, state.level);
+    if (marked) out.cell = rect(marked, { y0: y, x0: x, y1: y + 1, x1: x + 1 });
     if (!layer) return out;
-    if (view === "cell") {
-      out.weights = T().row(layer, out.y, out.x, head, of);
-      out.heat = scaled(rowHeat(data, layer, out.y, out.x, out.weights), state.scales.cell);
-    } else {
-      const make = view === "blocks" ? blocksHeat : receivedHeat;
-      out.heat = scaled(make(data, layer, head, of), state.scales[view]);
-    }
+    const weights = (p) => T().row(p.layer, p.y, p.x, p.head, p.of);
+    if (view === "cell") out.weights = weights(part);
+    const made = differs ? H().differenceOf(data, part, partOf(data, state, "baseline"), weights) : H().heatOf(data, part, out.weights);
+    out.heat = H().scaled(made.heat, state.scales[view], state.log);
+    out.pending = made.pending;
+    if (view === "box") { const [y0, x0, y1, x1] = part.cells; out.area = rect(layer, { y0, x0, y1, x1 }); }
     if (layer.kind === "halo") {
-      const w = T().windowOf(layer, out.y, out.x);
-      const { block, height, width } = layer;
-      if (view === "cell") {
-        const seen = T().cellsRect(frame, layer, w.y0, w.x0, w.y1, w.x1);
-        out.dim = seen;
-        if (state.show.window) out.window = seen;
+      if (["cell", "box", "to"].includes(view)) {
+        out.dim = rect(layer, reachOf(part));
+        if (state.show.window) out.window = out.dim;
       }
-      if (state.show.window && view !== "received")
-        out.block = T().cellsRect(frame, layer, w.by, w.bx, Math.min(height, w.by + block), Math.min(width, w.bx + block));
-      if (state.show.grid || view === "blocks") out.lattice = lattice(frame, layer, state.show.grid ? 1 : 0);
-    } else if (state.show.grid) out.lattice = lattice(frame, layer, 1);
+      if (state.show.window && view !== "received" && view !== "box") {
+        const { by, bx } = T().windowOf(layer, y, x);
+        out.block = rect(layer, { y0: by, x0: bx, y1: Math.min(layer.height, by + layer.block), x1: Math.min(layer.width, bx + layer.block) });
+      }
+    }
+    if (state.show.grid || view === "blocks") out.lattice = lattice(frame, layer, state.show.grid);
     return out;
   }
 
@@ -202,82 +204,67 @@
     return lines;
   }
 
-  /** Numbers of the selected cell in the right panel, always of its row. */
-  function numbers(data, state, drawn = null) {
-    const { layer, head, of } = settle(data, state);
-    if (!layer) return null;
-    const [y, x] = T().cellAt(layer, ...state.point);
-    const weights = drawn ?? T().row(layer, y, x, head, of);
-    let total = 0;
-    for (const p of weights) total += p;
-    const out = {
-      level: state.level, y, x, head, of, empty: total === 0,
-      mass: layer.kind === "halo" ? T().mass(layer, y, x, weights) : null,
-      entropy: T().entropy(layer, y, x, weights),
-      distance: T().distance(layer, y, x, weights, data.frame),
-      received: null,
-    };
-    if (state.view === "received" && layer.kind === "halo") {
-      const tensor = layer.tensors[of === "contribution" ? "received_contribution" : "received"];
-      if (tensor) out.received = T().slice(tensor, ((head + 1) * layer.height + y) * layer.width + x, 1)[0];
-    }
-    return out;
-  }
+  /** Can the right panel show the difference to the left one? */
+  const canDiffer = (data, state) => H().comparable(partOf(data, state, "halo"), partOf(data, state, "baseline"));
 
-  /** Keys of the warnings that belong to what is shown. @returns {string[]} */
-  function badges(data, state, figures) {
-    const { layer, of } = settle(data, state);
-    const pair = data.meta.pair ?? {};
-    const out = [];
-    const halo = layer?.kind === "halo";
-    if (pair.memorised) out.push("badgeMemorised");
-    if (pair.untrained && halo) out.push("badgeUntrained");
-    if (halo && layer.mask === "published") out.push("badgePublished");
-    if (halo && layer.addsNothing && of === "contribution") out.push("badgeNothing");
-    else if (figures && !figures.empty && figures.entropy > 0.98) out.push("badgeUniform");
-    if (figures?.mass && figures.mass.padding > 0.005) out.push("badgePadding");
-    return out;
+  /** The states whose right panels are the small views of the strip: maps as they are, without boxes, also beside a difference. */
+  function variants(data, state) {
+    const quiet = { ...state, mode: "pair", show: { boxes: false, labels: false, grid: false, window: state.show.window } };
+    if (state.strip === "levels")
+      return Object.keys(data.pack.levels).map((level) => ({ key: level, label: { level, head: state.head }, state: { ...quiet, level } }));
+    const heads = layerOf(data, state.level)?.heads ?? 0;
+    if (state.strip !== "heads" || !heads) return [];
+    return [-1, -2, ...Array(heads).keys()].map((head) => ({ key: `head${head}`, label: { level: state.level, head }, state: { ...quiet, head } }));
   }
-
-  /** Where a detection's query lies. @returns {{level: string, point: [number, number]}} */
-  function queryOf(data, detection) {
-    const { frame } = data;
-    const [x1, y1, x2, y2] = detection.xyxy;
-    const query = detection.query;
-    if (!query) return { level: "", point: T().toInput(frame, (x1 + x2) / 2, (y1 + y2) / 2) };
-    const stride = data.pack.levels[query.level]?.stride ?? 2 ** Number(query.level.slice(1));
-    return { level: query.level, point: T().centreOf({ stride }, query.y, query.x) };
-  }
-
-  const STEPS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
 
   /**
-   * The point that an arrow key leads to: the next cell (far: a block on), kept on cells that show some of the photo.
-   * @returns {[number, number]|null} null: not an arrow key
+   * The small views: P3, P4, P5 of the same point, or all heads of the layer.
+   * @returns {Array<{key: string, label: {level: string, head: number}, plan: object, crop: Rect, chosen: boolean}>}
    */
-  function step(data, state, key, far) {
-    const way = STEPS[key];
-    const layer = layerOf(data, state.level);
-    if (!way || !layer) return null;
-    const { frame } = data;
-    const size = far ? layer.block ?? 4 : 1;
-    const at = T().cellAt(layer, ...state.point);
-    const first = T().cellAt(layer, ...T().toInput(frame, 0, 0));
-    const last = T().cellAt(layer, ...T().toInput(frame, frame.width - 1e-6, frame.height - 1e-6));
-    const [y, x] = [0, 1].map((i) => Math.min(last[i], Math.max(first[i], at[i] + way[i] * size)));
-    return T().centreOf(layer, y, x);
+  function thumbs(data, state) {
+    const now = settle(data, state);
+    return variants(data, state).map(({ key, label, state: one }) => {
+      const made = plan(data, one, "halo");
+      let crop = { x: 0, y: 0, w: made.width, h: made.height };
+      if (state.strip === "heads" && made.view === "cell" && made.layer.kind === "halo") {
+        const w = T().windowOf(made.layer, made.y, made.x); // all of it, so that every crop has the same shape
+        crop = T().cellsRect(data.frame, made.layer, w.oy, w.ox, w.oy + w.rows, w.ox + w.cols);
+      }
+      return { key, label, plan: made, crop, chosen: label.level === state.level && (state.strip === "levels" || label.head === now.head) };
+    });
   }
 
-  /** The strongest detection, halo first. @returns {{side: Side, index: number}|null} */
-  function strongest(data) {
-    for (const side of /** @type {Side[]} */ (["halo", "baseline"])) {
-      const list = data.meta.detections?.[side] ?? [];
-      let best = -1;
-      list.forEach((d, i) => { if (best < 0 || d.conf > list[best].conf) best = i; });
-      if (best >= 0) return { side, index: best };
+  // ---------------------------------------------------------------- work between frames
+
+  /** Jobs that what is shown waits for: the panels', the right one's first, then those of the small views. */
+  function waiting(data, state) {
+    const small = state.strip === "levels" ? variants(data, state).map((one) => partOf(data, one.state, "halo")) : []; // heads share a job
+    const parts = [partOf(data, state, "halo"), partOf(data, state, "baseline"), ...small];
+    return parts.map((part) => ({ part, job: H().jobOf(data, part) })).filter(({ job }) => job && !job.done);
+  }
+
+  /**
+   * Works on what is shown but not complete yet.
+   * @param {number} ms for about so long @returns {boolean} true: something was done, draw again; false: nothing was left to do
+   */
+  function work(data, state, ms) {
+    const end = performance.now() + ms;
+    let did = false;
+    for (const { part, job } of waiting(data, state)) {
+      if (did && performance.now() >= end) break;
+      job.near = [part.y, part.x];
+      job.run(end - performance.now());
+      did = true;
     }
-    return null;
+    return did;
   }
 
-  HaloVis.scene = { GLOBAL, SCALES, layerOf, settle, plan, numbers, badges, queryOf, step, strongest, matchOf, partner };
+  /** Completes what is shown, a slice at a time: for what leaves the viewer. */
+  async function finish(data, state) {
+    for (let [first] = waiting(data, state); first; [first] = waiting(data, state)) await HaloVis.sweep.complete(first.job);
+  }
+
+  HaloVis.scene = Object.assign(HaloVis.scene ?? {}, {
+    SIDES, layerOf, sources, lists, chosen, settle, partOf, plan, canDiffer, thumbs, work, finish, queryOf, matchOf, partner,
+  });
 })();

@@ -1,16 +1,16 @@
-// Pure maths and payload decoding: no DOM, no state.
+// Payload decoding and geometry: no DOM, no state.
 // Everything is computed from the transported fp16 values, the same ones that halo_vis.maps reads in Python.
 (() => {
   "use strict";
   const HaloVis = (globalThis.HaloVis ??= {});
 
   /**
-   * @typedef {{dtype: "float16"|"float32"|"uint8", shape: number[], offset: number}} TensorMeta
+   * @typedef {{dtype: "float16"|"float32"|"uint8", shape: number[], offset: number, file?: string}} TensorMeta
    * @typedef {{data: Uint16Array|Float32Array|Uint8Array, lut: Float32Array|null, shape: number[], length: number}} Tensor
-   * @typedef {{block: number, halo: number, padding: number}} Mass
    * @typedef {object} Layer one halo layer
    * @property {"halo"} kind
    * @property {string} name
+   * @property {string} key unique among all layers of a payload
    * @property {number} height
    * @property {number} width
    * @property {number} stride
@@ -24,6 +24,14 @@
    * @property {boolean} addsNothing
    * @property {Object<string, Tensor|null>} tensors
    * @typedef {object} GlobalLayer YOLO26's own attention; kind is "global", one window that is the map
+   * @typedef {object} Other the control, or another model's run on the same picture
+   * @property {string} id
+   * @property {"control"|"run"} kind
+   * @property {string} title
+   * @property {object[]|null} detections
+   * @property {object[]|null} matches
+   * @property {Object<string, Layer>|null} levels null until its file is there
+   * @typedef {{levels: Object<string, Layer>, global: {baseline: object, halo: object}, others: Object<string, Other>}} Pack
    */
 
   /** @type {Float32Array|null} */
@@ -69,231 +77,91 @@
     return out;
   }
 
-  /** Views of all tensors of a payload. @param {ArrayBuffer|ArrayBufferView} file @param {object} meta */
-  function open(file, meta) {
-    if (meta.version !== 1) throw new Error(`this viewer reads payload version 1, the file has version ${meta.version}`);
-    const buffer = ArrayBuffer.isView(file)
-      ? file.buffer.slice(file.byteOffset, file.byteOffset + file.byteLength) : file;
-    const views = (name, tensors) => Object.fromEntries(Object.entries(tensors).map(([key, tensor]) =>
-      [key, tensor ? view(buffer, tensor, `${name}.${key}`) : null]));
-    /** @type {Object<string, Layer>} */
-    const levels = {};
-    for (const [name, l] of Object.entries(meta.levels ?? {})) {
-      levels[name] = {
-        kind: "halo", name, height: l.height, width: l.width, stride: l.stride, block: l.block_size, halo: l.halo_size,
-        window: l.block_size + 2 * l.halo_size, heads: l.heads, dim: l.dim_head, scale: l.scale, mask: l.mask,
-        addsNothing: Boolean(l.adds_nothing), tensors: views(name, l.tensors),
-      };
-    }
-    const models = {};
-    for (const [model, layers] of Object.entries(meta.global ?? {})) {
-      models[model] = {};
-      for (const [name, g] of Object.entries(layers ?? {})) {
-        models[model][name] = {
-          kind: "global", name, height: g.height, width: g.width, stride: g.stride, heads: g.heads, dim: g.key_dim,
-          scale: g.scale, addsNothing: false, tensors: views(`${model}.${name}`, g.tensors),
-        };
-      }
-    }
-    return { levels, global: { baseline: models.baseline ?? {}, halo: models.halo ?? {} } };
+  const bytes = (file) => (ArrayBuffer.isView(file) ? file.buffer.slice(file.byteOffset, file.byteOffset + file.byteLength) : file);
+
+  /** Views of a layer's tensors. @param {Object<string, ArrayBuffer>} files */
+  function views(files, name, tensors) {
+    const one = ([key, tensor]) => {
+      if (!tensor) return [key, null];
+      const file = files[tensor.file ?? "tensors"];
+      if (!file) throw new Error(`${name}.${key}: the file "${tensor.file}" is not there`);
+      return [key, view(file, tensor, `${name}.${key}`)];
+    };
+    return Object.fromEntries(Object.entries(tensors).map(one));
   }
 
-  // ---------------------------------------------------------------- windows
+  /** @param {string} owner whose layers these are @returns {Object<string, Layer>} */
+  function haloLayers(files, owner, levels) {
+    return Object.fromEntries(Object.entries(levels ?? {}).map(([name, l]) => [name, {
+      kind: "halo", name, key: `${owner}:${name}`, height: l.height, width: l.width, stride: l.stride, block: l.block_size,
+      halo: l.halo_size, window: l.block_size + 2 * l.halo_size, heads: l.heads, dim: l.dim_head, scale: l.scale, mask: l.mask,
+      addsNothing: Boolean(l.adds_nothing), tensors: views(files, name, l.tensors),
+    }]));
+  }
+
+  /** @param {string} owner @returns {Object<string, GlobalLayer>} */
+  function globalLayers(files, owner, layers) {
+    return Object.fromEntries(Object.entries(layers ?? {}).map(([name, g]) => [name, {
+      kind: "global", name, key: `${owner}:${name}`, height: g.height, width: g.width, stride: g.stride, heads: g.heads,
+      dim: g.key_dim, scale: g.scale, mask: "valid", addsNothing: false, tensors: views(files, `${owner}.${name}`, g.tensors),
+    }]));
+  }
+
+  /** What a pack was made of, for files that come later. @type {WeakMap<Pack, {meta: object, files: object}>} */
+  const origins = new WeakMap();
 
   /**
-   * The window of a query: its first cell, its side, and the part of it that lies inside the map.
-   * @param {Layer} layer @param {number} y @param {number} x
+   * Views of all tensors of a payload.
+   * @param {ArrayBuffer|ArrayBufferView|Object<string, ArrayBuffer>} buffers the main file, or files by name (main: "tensors")
+   * @param {object} meta @returns {Pack}
    */
-  function windowOf(layer, y, x) {
-    const { block, halo, window: side, height, width } = layer;
-    const by = Math.floor(y / block) * block;
-    const bx = Math.floor(x / block) * block;
-    const oy = by - halo;
-    const ox = bx - halo;
-    const y0 = Math.max(0, oy), y1 = Math.min(height, oy + side);
-    const x0 = Math.max(0, ox), x1 = Math.min(width, ox + side);
-    const inside = (y1 - y0) * (x1 - x0);
-    return { by, bx, oy, ox, side, y0, y1, x0, x1, inside, whole: inside === side * side };
+  function open(buffers, meta) {
+    if (meta.version !== 2) throw new Error(`this viewer reads payload version 2, the file has version ${meta.version}`);
+    const main = buffers instanceof ArrayBuffer || ArrayBuffer.isView(buffers);
+    const files = Object.fromEntries(Object.entries(main ? { tensors: buffers } : buffers).map(([name, file]) => [name, bytes(file)]));
+    const pack = {
+      levels: haloLayers(files, "halo", meta.levels),
+      global: {
+        baseline: globalLayers(files, "baseline", meta.global?.baseline), halo: globalLayers(files, "halo", meta.global?.halo),
+      },
+      others: Object.fromEntries((meta.others ?? []).map((o) => [o.id, {
+        id: o.id, kind: o.kind, title: String(o.title ?? ""), seed: o.seed ?? null, detections: o.detections ?? null,
+        matches: o.matches ?? null, levels: null,
+      }])),
+    };
+    origins.set(pack, { meta, files });
+    fill(pack);
+    return pack;
   }
 
-  /** Keys that may take part in a row. @param {Layer} layer @param {number} y @param {number} x */
-  function validKeys(layer, y, x) {
-    if (layer.kind === "global") return layer.height * layer.width;
-    const w = windowOf(layer, y, x);
-    return layer.mask === "valid" || w.whole ? w.inside : w.side * w.side - w.inside;
-  }
-
-  /** Query vector times scale. */
-  function query(layer, y, x, head) {
-    const { heads, dim, width, scale } = layer;
-    const { data, lut } = layer.tensors.q;
-    const start = ((y * width + x) * heads + head) * dim;
-    const out = new Float64Array(dim);
-    for (let c = 0; c < dim; c++) out[c] = (lut ? lut[data[start + c]] : data[start + c]) * scale;
-    return out;
-  }
-
-  /** Logits of the relative position for offsets first, first + 1, ... */
-  function positions(tensor, vector, first, count) {
-    const { data, lut } = tensor;
-    const dim = vector.length;
-    const out = new Float64Array(count);
-    for (let i = 0; i < count; i++) {
-      const start = (first + i) * dim;
-      let sum = 0;
-      for (let c = 0; c < dim; c++) sum += vector[c] * (lut ? lut[data[start + c]] : data[start + c]);
-      out[i] = sum;
+  /** Gives their layers to the others whose files are all there. @param {Pack} pack */
+  function fill(pack) {
+    const { meta, files } = origins.get(pack);
+    for (const o of meta.others ?? []) {
+      const needed = Object.values(o.levels ?? {}).flatMap((l) => Object.values(l.tensors).map((t) => t?.file ?? "tensors"));
+      if (!pack.others[o.id].levels && needed.every((name) => Object.hasOwn(files, name)))
+        pack.others[o.id].levels = haloLayers(files, o.id, o.levels);
     }
-    return out;
   }
 
-  /** In place; entries of -Infinity become 0. @param {Float64Array} logits */
-  function softmax(logits) {
-    let top = -Infinity;
-    for (const v of logits) if (v > top) top = v;
-    if (top === -Infinity) return logits.fill(0);
-    let sum = 0;
-    for (let i = 0; i < logits.length; i++) sum += logits[i] = Math.exp(logits[i] - top);
-    for (let i = 0; i < logits.length; i++) logits[i] /= sum;
-    return logits;
+  /** A file that came later. @param {Pack} pack @param {string} name @param {ArrayBuffer|ArrayBufferView} buffer */
+  function addFile(pack, name, buffer) {
+    origins.get(pack).files[name] = bytes(buffer);
+    fill(pack);
   }
 
-  /** Weights of one head. @param {Layer} layer @returns {Float64Array} window * window */
-  function headRow(layer, y, x, head) {
-    const w = windowOf(layer, y, x);
-    const { side } = w;
-    const out = new Float64Array(side * side);
-    const published = layer.mask === "published";
-    if (published && w.whole) return out.fill(1 / (side * side));
-    const qs = query(layer, y, x, head);
-    const rows = positions(layer.tensors.rel_height, qs, side - 1 - (y - w.by), side);
-    const cols = positions(layer.tensors.rel_width, qs, side - 1 - (x - w.bx), side);
-    const { data, lut } = layer.tensors.k;
-    const { heads, dim, width, height } = layer;
-    for (let i = 0, n = 0; i < side; i++) {
-      const ky = w.oy + i;
-      for (let j = 0; j < side; j++, n++) {
-        const kx = w.ox + j;
-        const inside = ky >= 0 && ky < height && kx >= 0 && kx < width;
-        if (inside === published) { out[n] = -Infinity; continue; }
-        let sum = rows[i] + cols[j];
-        if (inside) {
-          const start = ((ky * width + kx) * heads + head) * dim;
-          if (lut) for (let c = 0; c < dim; c++) sum += qs[c] * lut[data[start + c]];
-          else for (let c = 0; c < dim; c++) sum += qs[c] * data[start + c];
-        }
-        out[n] = sum;
-      }
+  /** @type {WeakMap<Layer, Layer>} */
+  const twins = new WeakMap();
+
+  /** The same layer under the other mask: what it would look at with the same weights. @param {Layer} layer @returns {Layer} */
+  function flipMask(layer) {
+    if (!twins.has(layer)) {
+      const mask = layer.mask === "valid" ? "published" : "valid";
+      const { q, k, norm, rel_height, rel_width } = layer.tensors; // received and blocks were made under the old mask
+      const twin = { ...layer, mask, key: `${layer.key}:${mask}`, tensors: { q, k, norm, rel_height, rel_width } };
+      twins.set(layer, twin).set(twin, layer);
     }
-    return softmax(out);
-  }
-
-  /** Turns weights into weight x norm of the value, not normalised, in place. */
-  function weigh(layer, y, x, head, row) {
-    const w = windowOf(layer, y, x);
-    const { data, lut } = layer.tensors.norm;
-    const { heads, width, height } = layer;
-    for (let i = 0, n = 0; i < w.side; i++) {
-      for (let j = 0; j < w.side; j++, n++) {
-        const ky = w.oy + i, kx = w.ox + j;
-        if (ky < 0 || ky >= height || kx < 0 || kx >= width) { row[n] = 0; continue; }
-        const at = (ky * width + kx) * heads + head;
-        row[n] *= lut ? lut[data[at]] : data[at];
-      }
-    }
-    return row;
-  }
-
-  /** Weights of one head over all cells of a global layer. @param {GlobalLayer} g @returns {Float64Array} */
-  function globalHead(g, y, x, head) {
-    const { heads, dim, height, width } = g;
-    const { data, lut } = g.tensors.k;
-    const qs = query(g, y, x, head);
-    const out = new Float64Array(height * width);
-    for (let n = 0; n < out.length; n++) {
-      const start = (n * heads + head) * dim;
-      let sum = 0;
-      if (lut) for (let c = 0; c < dim; c++) sum += qs[c] * lut[data[start + c]];
-      else for (let c = 0; c < dim; c++) sum += qs[c] * data[start + c];
-      out[n] = sum;
-    }
-    return softmax(out);
-  }
-
-  /** @param {Layer|GlobalLayer} layer @param {number} y @param {number} x @param {number} head */
-  function check(layer, y, x, head) {
-    const whole = Number.isInteger(y) && Number.isInteger(x) && Number.isInteger(head);
-    if (!whole || y < 0 || x < 0 || y >= layer.height || x >= layer.width)
-      throw new RangeError(`${layer.name} is ${layer.height} x ${layer.width} cells, there is no cell (${y}, ${x})`);
-    if (head < -1 || head >= layer.heads)
-      throw new RangeError(`${layer.name} has heads 0 to ${layer.heads - 1} (-1: their mean), not ${head}`);
-  }
-
-  /**
-   * One row of attention. Sums to 1 (contributions: or is all zero, where the layer adds nothing).
-   * @param {Layer|GlobalLayer} layer @param {number} y @param {number} x @param {number} [head] -1: all heads
-   * @param {"weight"|"contribution"} [of]
-   * @returns {Float32Array} window * window keys of a halo layer, height * width of a global one
-   */
-  function row(layer, y, x, head = -1, of = "weight") {
-    check(layer, y, x, head);
-    const global = layer.kind === "global";
-    const contribution = of === "contribution" && !global;
-    const first = head < 0 ? 0 : head;
-    const last = head < 0 ? layer.heads : head + 1;
-    /** @type {Float64Array|null} */
-    let total = null;
-    for (let h = first; h < last; h++) {
-      const part = global ? globalHead(layer, y, x, h) : headRow(layer, y, x, h);
-      if (contribution) weigh(layer, y, x, h, part);
-      if (!total) total = part;
-      else for (let i = 0; i < part.length; i++) total[i] += part[i];
-    }
-    let norm = last - first;
-    if (contribution) { norm = 0; for (const v of total) norm += v; }
-    if (norm > 0) for (let i = 0; i < total.length; i++) total[i] /= norm;
-    return Float32Array.from(total);
-  }
-
-  // ---------------------------------------------------------------- numbers
-
-  /** How a row divides between own block, halo ring and padding. @returns {Mass} */
-  function mass(layer, y, x, weights) {
-    const w = windowOf(layer, y, x);
-    const out = { block: 0, halo: 0, padding: 0 };
-    for (let i = 0, n = 0; i < w.side; i++) {
-      for (let j = 0; j < w.side; j++, n++) {
-        const ky = w.oy + i, kx = w.ox + j;
-        if (ky < 0 || ky >= layer.height || kx < 0 || kx >= layer.width) out.padding += weights[n];
-        else if (ky >= w.by && ky < w.by + layer.block && kx >= w.bx && kx < w.bx + layer.block) out.block += weights[n];
-        else out.halo += weights[n];
-      }
-    }
-    return out;
-  }
-
-  /** Entropy as a share of its maximum, 0 to 1. */
-  function entropy(layer, y, x, weights) {
-    const keys = validKeys(layer, y, x);
-    if (keys < 2) return 0;
-    let sum = 0;
-    for (const p of weights) if (p > 0) sum -= p * Math.log(p);
-    return sum / Math.log(keys);
-  }
-
-  /** Mean distance of the attended cells in photo pixels; NaN where no cell of the map is attended. */
-  function distance(layer, y, x, weights, frame) {
-    const w = layer.kind === "global" ? { oy: 0, ox: 0 } : windowOf(layer, y, x);
-    const cols = layer.kind === "global" ? layer.width : layer.window;
-    const sy = layer.stride / frame.gainY, sx = layer.stride / frame.gainX;
-    let total = 0, sum = 0;
-    for (let n = 0; n < weights.length; n++) {
-      const ky = w.oy + Math.floor(n / cols), kx = w.ox + (n % cols);
-      if (ky < 0 || ky >= layer.height || kx < 0 || kx >= layer.width) continue;
-      total += weights[n];
-      sum += weights[n] * Math.hypot((ky - y) * sy, (kx - x) * sx);
-    }
-    return total > 0 ? sum / total : NaN;
+    return twins.get(layer);
   }
 
   // ---------------------------------------------------------------- geometry
@@ -306,14 +174,16 @@
   function frame(picture, input) {
     return {
       width: picture.width, height: picture.height, left: input.left, top: input.top,
+      newWidth: input.new_width, newHeight: input.new_height,
       gainX: input.new_width / picture.width, gainY: input.new_height / picture.height,
     };
   }
 
+  // Multiplied before it is divided, as in geometry.py: then a cell's centre on the photo's edge lies exactly on it.
   /** @returns {[number, number]} x, y in input pixels */
-  const toInput = (f, x, y) => [x * f.gainX + f.left, y * f.gainY + f.top];
+  const toInput = (f, x, y) => [(x * f.newWidth) / f.width + f.left, (y * f.newHeight) / f.height + f.top];
   /** @returns {[number, number]} x, y in photo pixels */
-  const toPhoto = (f, x, y) => [(x - f.left) / f.gainX, (y - f.top) / f.gainY];
+  const toPhoto = (f, x, y) => [((x - f.left) * f.width) / f.newWidth, ((y - f.top) * f.height) / f.newHeight];
 
   /** The cell of a map that holds a point of the input, kept inside the map. @returns {[number, number]} y, x */
   const cellAt = (layer, x, y) => [
@@ -332,8 +202,6 @@
   }
 
   HaloVis.tensors = {
-    check,
-    halfTable, view, slice, open, windowOf, validKeys, row, mass, entropy, distance,
-    frame, toInput, toPhoto, cellAt, centreOf, cellsRect,
+    halfTable, view, slice, open, addFile, flipMask, frame, toInput, toPhoto, cellAt, centreOf, cellsRect,
   };
 })();

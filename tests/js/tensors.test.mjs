@@ -1,60 +1,10 @@
 // tensors.js against a slow, obvious oracle that shares no code with it.
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { globalRow, keysOf, near, reader, rowOf, same } from "./oracle.mjs";
 import { HaloVis, payload, random, toHalf, Writer } from "./viewer.mjs";
 
 const T = HaloVis.tensors;
-const near = (a, b, tolerance, what) => assert.ok(Math.abs(a - b) <= tolerance, `${what}: ${a} is not ${b}`);
-
-/** All values of a tensor as nested reads by index; fp16 by its definition. */
-function reader(buffer, { dtype, shape, offset }) {
-  const bytes = new DataView(buffer);
-  return (...index) => {
-    const at = index.reduce((sum, i, axis) => sum * shape[axis] + i, 0);
-    if (dtype === "float32") return bytes.getFloat32(offset + 4 * at, true);
-    if (dtype === "uint8") return bytes.getUint8(offset + at);
-    const bits = bytes.getUint16(offset + 2 * at, true);
-    const sign = bits >> 15 ? -1 : 1, exponent = (bits >> 10) & 31, fraction = bits & 1023;
-    return sign * (exponent ? (1 + fraction / 1024) * 2 ** (exponent - 15) : (fraction / 1024) * 2 ** -14);
-  };
-}
-
-/** One head's row as a list of keys {i, j, cy, cx, inside, p}. */
-function oracle(buffer, level, y, x, h) {
-  const { height, width, block_size: b, halo_size: halo, dim_head: d, scale, mask } = level;
-  const q = reader(buffer, level.tensors.q), k = reader(buffer, level.tensors.k);
-  const rh = reader(buffer, level.tensors.rel_height), rw = reader(buffer, level.tensors.rel_width);
-  const w = b + 2 * halo;
-  const keys = [];
-  for (let i = 0; i < w; i++) {
-    for (let j = 0; j < w; j++) {
-      const cy = Math.floor(y / b) * b - halo + i, cx = Math.floor(x / b) * b - halo + j;
-      const inside = cy >= 0 && cy < height && cx >= 0 && cx < width;
-      let logit = 0;
-      for (let c = 0; c < d; c++) {
-        const key = inside ? k(cy, cx, h, c) : 0;
-        logit += q(y, x, h, c) * scale * (key + rh(i - (y % b) + w - 1, c) + rw(j - (x % b) + w - 1, c));
-      }
-      keys.push({ i, j, cy, cx, inside, logit });
-    }
-  }
-  if (mask === "published" && keys.every((key) => key.inside)) return keys.map((key) => ({ ...key, p: 1 / keys.length }));
-  const takes = (key) => (mask === "valid" ? key.inside : !key.inside);
-  const total = keys.filter(takes).reduce((sum, key) => sum + Math.exp(key.logit), 0);
-  return keys.map((key) => ({ ...key, p: takes(key) ? Math.exp(key.logit) / total : 0 }));
-}
-
-/** Rows of all heads -> the row that the viewer must give. */
-function expected(buffer, level, y, x, head, of) {
-  const norm = reader(buffer, level.tensors.norm);
-  const chosen = head < 0 ? Array.from({ length: level.heads }, (_, h) => h) : [head];
-  const parts = chosen.map((h) => oracle(buffer, level, y, x, h)
-    .map((key) => (of === "weight" ? key.p : key.inside ? key.p * norm(key.cy, key.cx, h) : 0)));
-  const sum = parts[0].map((_, n) => parts.reduce((total, part) => total + part[n], 0));
-  const total = of === "weight" ? chosen.length : sum.reduce((a, b) => a + b, 0);
-  return sum.map((v) => (total > 0 ? v / total : 0));
-}
-
 const SHAPES = [
   { height: 1, width: 1, block: 8, halo: 3, heads: 2 },
   { height: 7, width: 9, block: 4, halo: 2, heads: 3 },
@@ -65,57 +15,83 @@ const SHAPES = [
   { height: 3, width: 4, block: 1, halo: 0, heads: 2 },
 ];
 
+const HEADS = (heads) => [-2, -1, ...Array(heads).keys()];
+
 for (const mask of ["valid", "published"]) {
   for (const [n, shape] of SHAPES.entries()) {
     for (const dtype of ["float16", "float32"]) {
-      test(`rows, mass and numbers: ${mask}, ${shape.height}x${shape.width}, block ${shape.block}, halo ${shape.halo}, ${dtype}`, () => {
+      test(`rows and numbers: ${mask}, ${shape.height}x${shape.width}, block ${shape.block}, halo ${shape.halo}, ${dtype}`, () => {
         const { meta, buffer } = payload({ seed: 10 + n, ...shape, mask, dtype });
-        const level = meta.levels.P4;
+        const level = meta.levels.P4, files = { tensors: buffer };
         const layer = T.open(buffer, meta).levels.P4;
         const frame = T.frame(meta.picture, meta.input);
         for (let y = 0; y < shape.height; y++) {
           for (let x = 0; x < shape.width; x++) {
-            for (let head = -1; head < shape.heads; head++) {
-              for (const of of ["weight", "contribution"]) {
+            const keys = keysOf(files, level, y, x, 0);
+            for (const head of HEADS(shape.heads)) {
+              for (const of of T.ALL_OF) {
                 const row = T.row(layer, y, x, head, of);
-                const want = expected(buffer, level, y, x, head, of);
+                const want = rowOf(files, level, y, x, head, of);
                 assert.ok(row instanceof Float32Array);
-                assert.equal(row.length, (shape.block + 2 * shape.halo) ** 2);
-                row.forEach((v, i) => near(v, want[i], 1e-6, `(${y}, ${x}) head ${head} ${of} key ${i}`));
-                const total = want.reduce((a, b) => a + b, 0);
-                if (of === "weight") near(total, 1, 1e-9, "the oracle's row");
-                const keys = oracle(buffer, level, y, x, 0);
-                const part = { block: 0, halo: 0, padding: 0 };
-                keys.forEach((key, i) => {
-                  const own = Math.floor(key.cy / shape.block) === Math.floor(y / shape.block) && Math.floor(key.cx / shape.block) === Math.floor(x / shape.block);
-                  part[key.inside ? (own ? "block" : "halo") : "padding"] += want[i];
-                });
-                const mass = T.mass(layer, y, x, row);
-                for (const key of Object.keys(part)) near(mass[key], part[key], 1e-5, key);
-                near(mass.block + mass.halo + mass.padding, total, 1e-5, "mass");
-                if (mask === "valid") assert.equal(mass.padding, 0);
-                const whole = keys.every((key) => key.inside);
-                const valid = mask === "valid" || whole ? keys.filter((key) => key.inside).length : keys.filter((key) => !key.inside).length;
-                assert.equal(T.validKeys(layer, y, x), valid);
-                const bits = -want.reduce((sum, p) => sum + (p > 0 ? p * Math.log(p) : 0), 0);
-                near(T.entropy(layer, y, x, row), valid > 1 ? bits / Math.log(valid) : 0, 1e-5, "entropy");
-                let far = 0, seen = 0;
-                keys.forEach((key, i) => {
-                  if (!key.inside) return;
-                  const dx = ((key.cx - x) * level.stride * meta.picture.width) / meta.input.new_width;
-                  const dy = ((key.cy - y) * level.stride * meta.picture.height) / meta.input.new_height;
-                  seen += want[i];
-                  far += want[i] * Math.sqrt(dx * dx + dy * dy);
-                });
-                const distance = T.distance(layer, y, x, row, frame);
-                if (seen > 0) near(distance, far / seen, 1e-3, "distance");
-                else assert.ok(Number.isNaN(distance));
+                same([...row], want, 1e-6, `(${y}, ${x}) head ${head} ${of}`);
+                checkNumbers(layer, level, frame, meta, y, x, keys, T.shares(row, head), shares(want));
               }
             }
           }
         }
       });
     }
+  }
+}
+
+const sumOf = (list) => list.reduce((a, b) => a + b, 0);
+const shares = (row) => (sumOf(row) > 0 ? row.map((v) => v / sumOf(row)) : row);
+
+/** Mass, entropy, distance, top, outside and answer of a row with sum 1, from the oracle's keys. */
+function checkNumbers(layer, level, frame, meta, y, x, keys, row, want) {
+  const { stride, mask } = level, { picture, input } = meta;
+  const part = { block: 0, halo: 0, padding: 0 };
+  keys.forEach((key, n) => { part[key.inside ? (key.own ? "block" : "halo") : "padding"] += want[n]; });
+  const mass = T.mass(layer, y, x, row);
+  for (const key of Object.keys(part)) near(mass[key], part[key], 1e-5, key);
+  if (mask === "valid") assert.equal(mass.padding, 0);
+  const whole = keys.every((key) => key.inside);
+  const valid = mask === "valid" || whole ? keys.filter((key) => key.inside).length : keys.filter((key) => !key.inside).length;
+  assert.equal(T.validKeys(layer, y, x), valid);
+  const bits = -sumOf(want.map((p) => (p > 0 ? p * Math.log(p) : 0)));
+  near(T.entropy(layer, y, x, row), valid > 1 ? bits / Math.log(valid) : 0, 1e-5, "entropy");
+  const centre = (cy, cx) => [
+    (((cx + 0.5) * stride - input.left) * picture.width) / input.new_width, (((cy + 0.5) * stride - input.top) * picture.height) / input.new_height,
+  ];
+  const [qx, qy] = centre(y, x);
+  let far = 0, seen = 0;
+  keys.forEach((key, n) => {
+    const [kx, ky] = centre(key.cy, key.cx);
+    if (key.inside) { seen += want[n]; far += want[n] * Math.sqrt((kx - qx) ** 2 + (ky - qy) ** 2); }
+  });
+  const distance = T.distance(layer, y, x, row, frame);
+  if (seen > 0) near(distance, far / seen, 1e-3, "distance");
+  else assert.ok(Number.isNaN(distance));
+  const best = keys.map((key, n) => ({ ...key, n })).filter((key) => key.inside).sort((a, b) => row[b.n] - row[a.n] || a.n - b.n).slice(0, 5);
+  assert.deepEqual(T.top(layer, y, x, row), best.map((key) => ({ y: key.cy, x: key.cx, value: row[key.n] })));
+  for (const box of [[qx - 25, qy - 20, qx + 9, qy + 30], [-50, -50, 500, 500], [3, 3, 3, 3]]) {
+    const on = keys.map(({ cy, cx, inside }) => {
+      const [kx, ky] = centre(cy, cx);
+      return inside && kx >= box[0] && kx < box[2] && ky >= box[1] && ky < box[3];
+    });
+    near(T.outside(layer, y, x, row, box, frame), sumOf(want.filter((_, n) => !on[n])), 1e-5, "outside");
+    const answers = [{ name: "a", where: [qx - 1, qy - 1, qx, qy], region: box }, { name: "b", where: [qx, qy, qx + 1, qy + 1], region: box }];
+    if (!on.includes(true)) {
+      const cell = (v, size) => Math.min(size - 1, Math.max(0, Math.floor(v / stride)));
+      const at = [cell((((box[1] + box[3]) / 2) * input.new_height) / picture.height + input.top, level.height),
+        cell((((box[0] + box[2]) / 2) * input.new_width) / picture.width + input.left, level.width)];
+      keys.forEach((key, n) => { on[n] = key.inside && key.cy === at[0] && key.cx === at[1]; });
+    }
+    const got = T.answer(layer, y, x, row, answers, frame);
+    if (!on.includes(true)) { assert.equal(got, null); continue; }
+    assert.equal(got.name, "b", "where is half-open");
+    const share = on.filter(Boolean).length / keys.filter((key) => key.inside).length;
+    near(got.times, sumOf(want.filter((_, n) => on[n])) / share, 1e-3, "answer");
   }
 }
 
@@ -138,27 +114,29 @@ test("large logits do not overflow", () => {
 
 test("a global row is the softmax over all cells", () => {
   const { meta, buffer } = payload({ seed: 5 });
-  const g = meta.global.halo.layer10;
+  const g = meta.global.halo.layer10, files = { tensors: buffer };
   const layer = T.open(buffer, meta).global.halo.layer10;
-  const q = reader(buffer, g.tensors.q), k = reader(buffer, g.tensors.k);
-  const one = (y, x, h) => {
-    const e = [];
-    for (let cy = 0; cy < g.height; cy++)
-      for (let cx = 0; cx < g.width; cx++) {
-        let dot = 0;
-        for (let c = 0; c < g.key_dim; c++) dot += q(y, x, h, c) * k(cy, cx, h, c);
-        e.push(Math.exp(dot * g.scale));
-      }
-    const total = e.reduce((a, b) => a + b, 0);
-    return e.map((v) => v / total);
-  };
   for (let y = 0; y < g.height; y++)
     for (let x = 0; x < g.width; x++) {
-      const heads = [0, 1].map((h) => one(y, x, h));
-      heads.forEach((want, h) => T.row(layer, y, x, h).forEach((v, i) => near(v, want[i], 1e-6, `head ${h}`)));
-      T.row(layer, y, x, -1).forEach((v, i) => near(v, (heads[0][i] + heads[1][i]) / 2, 1e-6, "mean"));
+      const heads = [0, 1].map((h) => globalRow(files, g, y, x, h));
+      heads.forEach((want, h) => same([...T.row(layer, y, x, h)], want, 1e-6, `head ${h}`));
+      same([...T.row(layer, y, x, -1)], heads[0].map((v, n) => (v + heads[1][n]) / 2), 1e-6, "mean");
+      same([...T.row(layer, y, x, -2)], heads[0].map((v, n) => Math.max(v, heads[1][n])), 1e-6, "max");
     }
-  near(T.row(layer, 1, 1, -1, "contribution").reduce((a, b) => a + b, 0), 1, 1e-6, "a global layer has weights only");
+  for (const of of T.ALL_OF) assert.deepEqual(T.row(layer, 1, 1, -1, of), T.row(layer, 1, 1), "a global layer has weights only");
+});
+
+test("a row is the caller's own, also when it comes from the cache", () => {
+  const { meta, buffer } = payload();
+  const layer = T.open(buffer, meta).levels.P4;
+  for (const head of [-2, -1, 0]) {
+    const first = T.row(layer, 2, 3, head), copy = [...first];
+    first.fill(7);
+    assert.deepEqual([...T.row(layer, 2, 3, head)], copy);
+  }
+  const alone = [...T.row(T.open(buffer, meta).levels.P4, 6, 8, 1)];
+  for (let n = 0; n < 63; n++) T.row(layer, Math.floor(n / 9), n % 9); // more windows and rows than are kept
+  assert.deepEqual([...T.row(layer, 6, 8, 1)], alone);
 });
 
 test("half precision: known values, subnormals, and every number back and forth", () => {
@@ -185,15 +163,18 @@ test("decoding: types, slices, views into larger arrays, and clear errors", () =
   padded.set(new Uint8Array(file), 3);
   const row = T.row(T.open(padded.subarray(3), meta).levels.P4, 1, 1);
   assert.deepEqual([...row], [...T.row(T.open(file, meta).levels.P4, 1, 1)]);
-  assert.throws(() => T.open(file, { ...meta, version: 2 }), /version 1/);
-  assert.deepEqual(T.open(new ArrayBuffer(0), { version: 1 }), { levels: {}, global: { baseline: {}, halo: {} } });
+  for (const version of [1, 3]) assert.throws(() => T.open(file, { ...meta, version }), /reads payload version 2, the file has version [13]/);
+  assert.deepEqual(T.open(new ArrayBuffer(0), { version: 2 }), { levels: {}, global: { baseline: {}, halo: {} }, others: {} });
 });
 
 test("a cell or head that does not exist is refused", () => {
   const { meta, buffer } = payload();
   const layer = T.open(buffer, meta).levels.P4;
-  for (const [y, x, head] of [[7, 0, 0], [0, 9, 0], [-1, 0, 0], [0.5, 0, 0], [0, 0, 2], [0, 0, -2], [NaN, 0, 0]])
+  for (const [y, x, head] of [[7, 0, 0], [0, 9, 0], [-1, 0, 0], [0.5, 0, 0], [0, 0, 2], [0, 0, -3], [NaN, 0, 0]]) {
     assert.throws(() => T.row(layer, y, x, head), RangeError);
+    assert.throws(() => T.attendedBy(layer, y, x, head), RangeError);
+  }
+  assert.throws(() => T.row(layer, 0, 0, 0, "salience"), /there is no "salience"/);
 });
 
 test("geometry: photo -> input -> photo, cells and their rectangles", () => {
@@ -221,4 +202,65 @@ test("geometry: photo -> input -> photo, cells and their rectangles", () => {
   assert.deepEqual(T.cellAt(layer, -5, -5), [0, 0]);
   assert.deepEqual(T.cellAt(layer, 1e6, 1e6), [5, 9]);
   assert.deepEqual(T.cellAt(layer, 8, 7.999), [0, 1]);
+});
+
+test("several files: what comes later is filled in, and what is missing has no layers", () => {
+  const { meta, buffer, files } = payload({ others: true, runBlock: 5 });
+  const pack = T.open({ tensors: buffer, control: files.control }, meta);
+  const { control, run1 } = pack.others;
+  assert.deepEqual([control.kind, run1.kind, run1.title, control.seed], ["control", "run", "<b>run one</b>", 0]);
+  assert.equal(run1.levels, null);
+  const all = { tensors: buffer, ...files };
+  same([...T.row(control.levels.P4, 2, 3, 1)], rowOf(all, meta.others[0].levels.P4, 2, 3, 1, "weight"), 1e-6, "control");
+  const padded = new Uint8Array(files.run1.byteLength + 5);
+  padded.set(new Uint8Array(files.run1), 5);
+  T.addFile(pack, "run1", padded.subarray(5));
+  assert.equal(run1.levels.P4.window, 9);
+  same([...T.row(run1.levels.P4, 6, 8, -1, "contribution")], rowOf(all, meta.others[1].levels.P4, 6, 8, -1, "contribution"), 1e-6, "run");
+  const before = run1.levels;
+  T.addFile(pack, "run1", files.run1);
+  assert.equal(run1.levels, before, "a second copy changes nothing");
+  const keys = [pack.levels.P4, control.levels.P4, run1.levels.P4, T.flipMask(pack.levels.P4), pack.global.baseline.layer10, pack.global.halo.layer10];
+  assert.equal(new Set(keys.map((layer) => layer.key)).size, keys.length);
+  meta.levels.P4.tensors.q.file = "elsewhere";
+  assert.throws(() => T.open(buffer, meta), /P4\.q: the file "elsewhere" is not there/);
+});
+
+test("the other mask: the same weights, the rows of that mask, and back again", () => {
+  for (const mask of ["valid", "published"]) {
+    const { meta, buffer } = payload({ mask });
+    const layer = T.open(buffer, meta).levels.P4;
+    const twin = T.flipMask(layer);
+    const other = { ...meta.levels.P4, mask: mask === "valid" ? "published" : "valid" };
+    assert.equal(twin.mask, other.mask);
+    assert.equal(T.flipMask(twin), layer);
+    assert.equal(T.flipMask(layer), twin);
+    assert.equal(twin.tensors.received ?? twin.tensors.blocks ?? null, null);
+    T.row(layer, 0, 0);
+    for (const of of T.ALL_OF) same([...T.row(twin, 0, 0, -1, of)], rowOf({ tensors: buffer }, other, 0, 0, -1, of), 1e-6, of);
+  }
+});
+
+test("cells of a box: those whose centre lies in it, half-open", () => {
+  const r = random(8);
+  for (let n = 0; n < 400; n++) {
+    const picture = { width: r.int(20, 900), height: r.int(20, 900) };
+    const input = { left: r.int(0, 20), top: r.int(0, 20), new_width: r.int(20, 300), new_height: r.int(20, 300) };
+    const frame = T.frame(picture, input), layer = { stride: [8, 16, 32][r.int(0, 2)], height: r.int(1, 20), width: r.int(1, 20) };
+    const at = (size) => (n % 3 ? r.next() * size * 1.4 - 0.2 * size : r.int(-1, 20) * 8);
+    const [ax, bx, ay, by] = [at(picture.width), at(picture.width), at(picture.height), at(picture.height)];
+    let box = [Math.min(ax, bx), Math.min(ay, by), Math.max(ax, bx), Math.max(ay, by)];
+    const centre = (y, x) => T.toPhoto(frame, ...T.centreOf(layer, y, x));
+    if (n % 5 === 0) box = [...centre(0, 0), ...centre(layer.height - 1, layer.width - 1)]; // borders on centres
+    const want = [];
+    for (let y = 0; y < layer.height; y++)
+      for (let x = 0; x < layer.width; x++) {
+        const [px, py] = centre(y, x);
+        if (px >= box[0] && px < box[2] && py >= box[1] && py < box[3]) want.push([y, x]);
+      }
+    const got = T.cellsIn(layer, box, frame);
+    if (!want.length) { assert.equal(got, null); continue; }
+    const [first, last] = [want[0], want.at(-1)];
+    assert.deepEqual(got, [first[0], first[1], last[0] + 1, last[1] + 1]);
+  }
 });
