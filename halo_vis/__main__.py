@@ -1,4 +1,4 @@
-"""The command line: python -m halo_vis inspect | pairs | train | meadow | yolo."""
+"""The command line: python -m halo_vis inspect | figure | pairs | train | meadow | bench | yolo."""
 
 from __future__ import annotations
 
@@ -6,25 +6,26 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from halo_vis import figure_command
+
+if TYPE_CHECKING:
+    from halo_vis import Inspection
+    from halo_vis.pairs import Pair
 
 
 def _inspect(args: argparse.Namespace) -> int:
     """Write the files of every picture into a folder of its own."""
-    from halo_vis import inspect, load_pair
     from halo_vis.picture import PictureError, find_pictures
 
-    pair = load_pair(args.pair, member=args.member, baseline=args.baseline, halo=args.halo, fetch=args.fetch)
-    if pair.card.note:
-        print(pair.card.note)
+    pairs = _pairs_of(args)
     pictures = find_pictures(args.pictures)
     failed = 0
     for number, path in enumerate(pictures, 1):
         folder = args.out if len(pictures) == 1 else args.out / _folder_name(path, pictures)
         try:
-            seen = inspect(
-                pair, path, args.conf, args.imgsz, iou=args.iou, head="NMS-free" if args.nms_free else "one-to-many",
-                device=args.device,
-            )  # fmt: skip
+            seen = _look(pairs, path, args)
         except (PictureError, FileNotFoundError) as error:
             failed += 1
             print(f"[{number}/{len(pictures)}] {path.name}: {error}", file=sys.stderr)
@@ -34,6 +35,56 @@ def _inspect(args: argparse.Namespace) -> int:
         counts = ", ".join(f"{kind} {kinds.count(kind)}" for kind in ("kept", "gained", "lost"))
         print(f"[{number}/{len(pictures)}] {path.name}: {counts} -> {folder} ({len(files)} files)", flush=True)
     return 1 if failed else 0
+
+
+def _figure(args: argparse.Namespace) -> int:
+    """Write one view of one picture."""
+    figure_command.check(args)
+    seen = _look(_pairs_of(args), args.picture, args)
+    print(figure_command.write(seen, args))
+    return 0
+
+
+def _pairs_of(args: argparse.Namespace) -> list[Pair]:
+    """The pair that was asked for, then those whose halo models stand beside it."""
+    from halo_vis import load_pair
+    from halo_vis.pairs import BUNDLED
+
+    files = (".safetensors", ".pt")
+    for name in args.beside or ():
+        if args.baseline and Path(name).suffix not in files:
+            raise ValueError(f"--beside {name} names a member, but --baseline has none: give a file.")
+    pairs = [load_pair(args.pair, member=args.member, baseline=args.baseline, halo=args.halo, fetch=args.fetch)]
+    if pairs[0].card.note:
+        print(pairs[0].card.note)
+    for name in args.beside or ():
+        if Path(name).suffix not in files:
+            pairs.append(load_pair(args.pair, member=name, fetch=args.fetch))
+            continue
+        baseline = args.baseline or BUNDLED / pairs[0].name / "baseline.safetensors"
+        if not baseline.is_file():
+            raise ValueError(f"--beside {name} needs --baseline: {pairs[0].name} has no baseline in this repository.")
+        pairs.append(load_pair(baseline=baseline, halo=Path(name)))
+    return pairs
+
+
+def _look(pairs: list[Pair], path: Path, args: argparse.Namespace) -> Inspection:
+    """A picture as all of the pairs see it, at one image size."""
+    from halo_vis import inspect
+    from halo_vis.picture import read_picture
+
+    picture = read_picture(path)
+    imgsz = pairs[0].card.imgsz if args.imgsz is None else args.imgsz
+    seen, *others = (
+        inspect(
+            pair, picture, args.conf, imgsz, iou=args.iou, device=args.device,
+            head="NMS-free" if args.nms_free else "one-to-many",
+        )
+        for pair in pairs
+    )  # fmt: skip
+    for other in others:
+        seen = seen.with_beside(other)
+    return seen
 
 
 def _folder_name(path: Path, pictures: list[Path]) -> str:
@@ -74,6 +125,14 @@ def _meadow(args: argparse.Namespace) -> int:
     return 0
 
 
+def _bench(args: argparse.Namespace) -> int:
+    """Measure the viewer in the system's browser."""
+    from halo_vis.bench.viewer import Plan, run
+
+    larger = tuple(s for s in args.larger.split(",") if s)
+    return run(Plan(args.pictures, args.positions, args.frames, larger), args.json)
+
+
 def _pairs(args: argparse.Namespace) -> int:
     """Print the cards of the bundled pairs."""
     from halo_vis.pairs import cards_table
@@ -94,22 +153,21 @@ def _yolo(rest: list[str]) -> int:
 def parser() -> argparse.ArgumentParser:
     """The argument parser, without `yolo`, whose arguments are Ultralytics' own."""
     top = argparse.ArgumentParser(prog="python -m halo_vis", description="See what YOLO26 with HaloAttention looks at.")
-    commands = top.add_subparsers(dest="command", required=True, metavar="inspect | pairs | train | meadow | yolo")
+    commands = top.add_subparsers(
+        dest="command", required=True, metavar="inspect | figure | pairs | train | meadow | bench | yolo"
+    )
 
     p = commands.add_parser("inspect", help="both models on pictures; maps, detections and traces as files")
     p.add_argument("pictures", nargs="+", type=Path, help="pictures, or folders of pictures")
-    p.add_argument("--pair", help="photos, meadow, coco-n, ... (default: photos)")
-    p.add_argument("--member", default="halo", help="halo model of the pair: halo, or article")
-    p.add_argument("--baseline", type=Path, help="weights of one's own instead of a pair")
-    p.add_argument("--halo", type=Path, help="weights of one's own; left out: the baseline is transplanted")
     p.add_argument("--out", type=Path, required=True, help="folder for the files")
-    p.add_argument("--conf", type=float, default=0.25, help="least confidence (default 0.25)")
-    p.add_argument("--iou", type=float, default=0.7, help="NMS threshold (default 0.7)")
-    p.add_argument("--imgsz", type=int, help="longer side of the input (default: the pair's own)")
-    p.add_argument("--nms-free", action="store_true", help="YOLO26's NMS-free head instead of the one-to-many head")
-    p.add_argument("--device", help="cpu, cuda:0, mps (default: the best there is)")
-    p.add_argument("--fetch", action="store_true", help="allow the download of official weights")
+    _add_models(p)
     p.set_defaults(run=_inspect)
+
+    p = commands.add_parser("figure", help="one view of a picture as PDF, SVG, PNG, GIF, CSV or HTML")
+    p.add_argument("picture", type=Path, help="a picture")
+    figure_command.add_arguments(p)
+    _add_models(p)
+    p.set_defaults(run=_figure)
 
     p = commands.add_parser("train", help="train the members of a pair: run a folder, or write one from a recipe")
     p.add_argument("folder", nargs="?", type=Path, metavar="RUN_FOLDER", help="a run folder")
@@ -129,8 +187,35 @@ def parser() -> argparse.ArgumentParser:
     p = commands.add_parser("pairs", help="the bundled pairs and what is known of them")
     p.set_defaults(run=_pairs)
 
+    p = commands.add_parser("bench", help="measure the viewer in the system's Chromium")
+    p.add_argument("what", choices=["viewer"], help="what to measure")
+    p.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    p.add_argument("--pictures", type=int, default=500, help="pictures shown in a row (default 500)")
+    p.add_argument("--positions", type=int, default=300, help="pointer positions for each view and level (default 300)")
+    p.add_argument("--frames", type=int, default=300, help="frames of each hover (default 300)")
+    p.add_argument("--larger", default="s", help="scales whose payload is measured too, as s,m,l,x (default s)")
+    p.set_defaults(run=_bench)
+
     commands.add_parser("yolo", help="the yolo command line with HaloAttention known", add_help=False)
     return top
+
+
+def _add_models(p: argparse.ArgumentParser) -> None:
+    """Arguments that say which models look at a picture, and how."""
+    p.add_argument("--pair", help="photos, meadow, coco-n, ... (default: photos)")
+    p.add_argument("--member", default="halo", help="halo model of the pair: halo, or article")
+    p.add_argument("--baseline", type=Path, help="weights of one's own instead of a pair")
+    p.add_argument("--halo", type=Path, help="weights of one's own; left out: the baseline is transplanted")
+    p.add_argument(
+        "--beside", action="append", metavar="MEMBER|FILE",
+        help="another halo model to compare with: a member of the pair, or weights; may be repeated",
+    )  # fmt: skip
+    p.add_argument("--conf", type=float, default=0.25, help="least confidence (default 0.25)")
+    p.add_argument("--iou", type=float, default=0.7, help="NMS threshold (default 0.7)")
+    p.add_argument("--imgsz", type=int, help="longer side of the input (default: the pair's own)")
+    p.add_argument("--nms-free", action="store_true", help="YOLO26's NMS-free head instead of the one-to-many head")
+    p.add_argument("--device", help="cpu, cuda:0, mps (default: the best there is)")
+    p.add_argument("--fetch", action="store_true", help="allow the download of official weights")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -138,8 +223,8 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     if argv[:1] == ["yolo"]:
         return _yolo(argv[1:])
-    args = parser().parse_args(argv)
-    if args.command == "inspect" and args.pair is None and args.baseline is None:
+    args = parser().parse_args(figure_command.cells_joined(argv))
+    if args.command in ("inspect", "figure") and args.pair is None and args.baseline is None:
         args.pair = "photos"
     command: Callable[[argparse.Namespace], int] = args.run
     try:

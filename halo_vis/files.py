@@ -3,67 +3,61 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from halo_vis import __version__
-from halo_vis.render import attention_sheet, side_by_side
-from halo_vis.seen import Seen
-from halo_vis.viewer import boxes, payload
+from halo_vis.render import LARGEST_TIMES_UNIFORM, attention_sheet, side_by_side
+from halo_vis.seen import Seen, provenance
+from halo_vis.single import html
+from halo_vis.viewer import boxes
 
 
 def save(seen: Seen, folder: Path) -> list[Path]:
     """Write all files of an inspection; see README, "Files"."""
     folder.mkdir(parents=True, exist_ok=True)
-    meta, tensors = payload(seen)
     about = provenance(seen)
     files = [_png(folder / "side_by_side.png", side_by_side(seen), about)]
-    files += [_png(folder / f"attention_{name}.png", attention_sheet(seen, name), about) for name in seen.trace]
+    for name in seen.trace:
+        shown = {
+            "level": name,
+            "view": "blocks, received",
+            "head": "mean",
+            "of": "weight",
+            "scale": LARGEST_TIMES_UNIFORM,
+        }
+        files.append(_png(folder / f"attention_{name}.png", attention_sheet(seen, name), about | {"figure": shown}))
     files.append(_trace(folder / "trace.npz", seen, about))
     found = {
         "baseline": boxes(seen.baseline),
         "halo": boxes(seen.halo),
-        "matches": meta["matches"],
+        "matches": [asdict(m) for m in seen.matches],
         "provenance": about,
     }
-    for name, text in (("detections.json", found), ("explorer.json", meta | {"provenance": about})):
-        (folder / name).write_text(json.dumps(text, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    for name, text in (("detections.json", _json(found, indent=1) + "\n"), ("explorer.html", html(seen, lang=None))):
+        (folder / name).write_text(text, encoding="utf-8")
         files.append(folder / name)
-    (folder / "explorer.bin").write_bytes(tensors)
-    picture = folder / "picture.png"
-    Image.fromarray(seen.picture.pixels).save(picture)
-    return [*files, folder / "explorer.bin", picture]
+    return files
 
 
-def provenance(seen: Seen) -> dict:
-    """Where a result comes from: enough to make it again."""
-    s = seen.settings
-    return {
-        "halo_vis": __version__,
-        "picture": seen.picture.name,
-        "picture_sha256": seen.picture.digest,
-        "pair": seen.card.name,
-        "member": seen.member,
-        "weights": {k: v.get("sha256", "") for k, v in seen.card.members.items()},
-        "untrained": seen.untrained,
-        "note": seen.card.note,
-        "settings": {"conf": s.conf, "iou": s.iou, "imgsz": s.imgsz, "head": s.head, "device": s.device},
-    }
+def _json(value: dict, indent: int | None = None) -> str:
+    """JSON that any file takes: a file name may hold bytes that are no text."""
+    return json.dumps(value, indent=indent, ensure_ascii=False).encode("utf-8", "replace").decode()
 
 
 def _png(path: Path, pixels: np.ndarray, about: dict) -> Path:
     info = PngInfo()
-    info.add_itxt("halo_vis", json.dumps(about, ensure_ascii=False))
+    info.add_itxt("halo_vis", _json(about))
     Image.fromarray(pixels).save(path, pnginfo=info)
     return path
 
 
 def _trace(path: Path, seen: Seen, about: dict) -> Path:
     """Everything that the rows are computed from, and the received maps; names are LEVEL.ARRAY."""
-    arrays: dict[str, np.ndarray] = {"provenance": np.array(json.dumps(about, ensure_ascii=False))}
+    arrays: dict[str, np.ndarray] = {"provenance": np.array(_json(about))}
     box = seen.trace.letterbox
     arrays["letterbox"] = np.array([box.photo_height, box.photo_width, box.input_height, box.input_width,
                                     box.new_height, box.new_width, box.top, box.left])  # fmt: skip

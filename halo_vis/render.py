@@ -8,39 +8,18 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.patches import Polygon, Rectangle
+from matplotlib.patches import Rectangle
 from PIL import Image
 
+from halo_vis import drawing, lettering
 from halo_vis.detections import Detections
 from halo_vis.geometry import Letterbox
 from halo_vis.maps import LevelTrace
 from halo_vis.seen import Seen
 
-# Okabe and Ito's colours, told apart by colour-blind readers; their black and yellow, which fail on photos, left out.
-PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-COLOUR_MAPS = ("magma", "viridis", "cividis", "inferno")
 LARGEST_TIMES_UNIFORM = 4.0  # end of the scale of saved maps, the same for every level and picture
 LONG_SIDE = (900, 1600)  # a panel's longer side in figures, pixels: small photos are enlarged, large ones reduced
-
-
-def colour_of(cls: int) -> str:
-    """The class's colour."""
-    return PALETTE[int(cls) % len(PALETTE)]
-
-
-def ink_on(colour: str) -> str:
-    """Black or white, whichever reads better on the colour (relative luminance, WCAG 2)."""
-    channels = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
-    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
-    return "#000000" if linear @ (0.2126, 0.7152, 0.0722) > 0.179 else "#ffffff"
-
-
-def colormap_hex(name: str) -> str:
-    """A colour map as 256 times six hex digits, for the viewer."""
-    rgb = (colormaps[name](np.linspace(0, 1, 256))[:, :3] * 255).round().astype(np.uint8)
-    return rgb.tobytes().hex()
 
 
 def _input_centres(letterbox: Letterbox) -> tuple[np.ndarray, np.ndarray]:
@@ -68,18 +47,6 @@ def blocks_on_photo(level: LevelTrace, head: int | None = None, of: str = "weigh
     rows, cols = (np.clip(c.astype(int), 0, n - 1) for c, n in ((y, grid.block_rows), (x, grid.block_cols)))
     i, j = (((c - b) * grid.window_size).astype(int).clip(0, grid.window_size - 1) for c, b in ((y, rows), (x, cols)))
     return maps[rows[:, None], cols[None], i[:, None], j[None]]
-
-
-def row_on_photo(level: LevelTrace, y: int, x: int, head: int | None = None, of: str = "weight") -> np.ndarray:
-    """(photo_height, photo_width), times uniform: one query's row in its place; NaN outside the window."""
-    grid = level.grid
-    oy, ox = grid.window_origin(*grid.block_of(y, x))
-    row = level.times_uniform(y, x, head, of)
-    canvas = np.full((grid.height, grid.width), np.nan, np.float32)
-    y0, x0 = max(oy, 0), max(ox, 0)
-    part = row[y0 - oy : grid.height - oy, x0 - ox : grid.width - ox]
-    canvas[y0 : y0 + part.shape[0], x0 : x0 + part.shape[1]] = part
-    return cells_on_photo(canvas, level.stride, level.letterbox)
 
 
 def overlay(
@@ -143,64 +110,30 @@ class Sheet:
         height, width = self.photo_shape
         axes.imshow(as_shown(picture), extent=(0, width, height, 0), interpolation="nearest", aspect="auto")
         axes.set_axis_off()
-        axes.set_title(_plain(title), fontsize=self.points(17), loc="left", pad=self.points(10))
+        lettering.title(axes, title, self.points(17), self.points(10))
         return axes
 
     def boxes(self, axes: Axes, found: Detections, marks: dict[int, str] | None = None) -> None:
         """Draw detections: class colour, name and confidence; `marks` puts a word before a box's name."""
-        for i in np.argsort(found.conf, kind="stable"):  # most confident last, on top
-            x1, y1, x2, y2 = found.xyxy[i]
-            colour = colour_of(found.cls[i])
-            if found.polygons is not None and len(found.polygons[i]) > 2:
-                axes.add_patch(Polygon(found.polygons[i], closed=True, facecolor=colour, alpha=0.35, edgecolor="none"))
-            axes.add_patch(
-                Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=colour, linewidth=self.points(3))
-            )
-            text = _plain(f"{(marks or {}).get(int(i), '')}{found.name(i)} {found.conf[i]:.2f}")
-            axes.text(
-                max(float(x1), 0),
-                max(float(y1), self.photo_shape[0] * 0.022),
-                text,
-                fontsize=self.points(14),
-                color=ink_on(colour),
-                va="bottom",
-                clip_on=True,
-                bbox={"facecolor": colour, "edgecolor": "none", "pad": self.points(2)},
-            )
+        drawing.masks(axes, found, self.points(14), fill=True)
+        drawing.boxes(axes, found, self.points(14), marks=marks)
 
     def colour_bar(self, largest: float, colour_map: str) -> None:
         """The absolute scale: 0 to `largest` times uniform."""
         axes = self._axes(self.total[0] - self.bar + 6 * self.unit, 20 * self.unit, self.height * 0.72)
-        norm = Normalize(0, largest)
-        ramp = np.linspace(largest, 0, 256)[:, None]
-        axes.imshow(ramp, cmap=colour_map, norm=norm, aspect="auto", extent=(0, 1, 0, largest))
-        axes.set_xticks([])
-        axes.yaxis.tick_right()
-        ticks = [0, 1, largest / 2, largest] if largest > 2 else [0, largest / 2, largest]
-        axes.set_yticks(ticks, [f"≥ {t:g}" if t == largest else f"{t:g}" for t in ticks], fontsize=self.points(14))
-        axes.set_ylabel("× uniform", fontsize=self.points(14))
-        axes.yaxis.set_label_position("right")
+        ticks = drawing.ticks_of(largest)
+        drawing.colour_bar(axes, colour_map, drawing.norm_of(largest), ticks, "× uniform", self.points(14))
 
     def caption(self, text: str) -> None:
         """One line below the panels."""
-        self.figure.text(
-            self.gap / self.total[0],
-            self.foot / 3 / self.total[1],
-            _plain(text),
-            fontsize=self.points(13),
-            color="#444444",
-        )
+        left, bottom = self.gap / self.total[0], self.foot / 3 / self.total[1]
+        lettering.write(self.figure, left, bottom, text, self.points(13), color="#444444")
 
     def pixels(self) -> np.ndarray:
         """The sheet as (H, W, 3) uint8."""
         canvas = FigureCanvasAgg(self.figure)
         canvas.draw()
         return np.asarray(canvas.buffer_rgba())[..., :3].copy()
-
-
-def _plain(text: str) -> str:
-    """Text that matplotlib draws as it stands: a dollar sign would start mathematics."""
-    return text.replace("$", r"\$")
 
 
 def describe(seen: Seen) -> str:

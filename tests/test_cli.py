@@ -8,16 +8,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 from conftest import REPOSITORY
+from documents import Document
 from PIL import Image
 from samples import picture, random_model
 
 from halo_vis.__main__ import main
-from halo_vis.weights import write_weights
+from halo_vis.picture import read_picture
+from halo_vis.weights import file_hash, write_weights
 
-FILES = 9
+FILES = 7
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def halo_vis(*arguments: object) -> subprocess.CompletedProcess:
 def test_one_picture_in_a_process_of_its_own(weights: list[str], pictures: Path, tmp_path: Path) -> None:
     done = halo_vis("inspect", pictures / "a.png", *weights, "--out", tmp_path / "out", "--conf", 0.3)
     assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
-    assert done.stdout.splitlines()[-1].startswith("[1/1] a.png: kept ") and "(9 files)" in done.stdout
+    assert done.stdout.splitlines()[-1].startswith("[1/1] a.png: kept ") and "(7 files)" in done.stdout
     assert len(list((tmp_path / "out").iterdir())) == FILES
     settings = json.loads((tmp_path / "out" / "detections.json").read_text())["provenance"]["settings"]
     assert settings["conf"] == 0.3 and settings["imgsz"] == 96  # the size that the weights were trained at
@@ -82,8 +83,8 @@ def test_several_pictures_and_folders(
         "[4/5] broken.png: broken.png cannot be read as a picture. Use a JPEG, PNG or WebP file that opens elsewhere."
     ]
     for name, source in (("a.png-1", pictures / "a.png"), ("a.png-5", extra)):
-        with Image.open(out / name / "picture.png") as got, Image.open(source) as expected:
-            assert np.array_equal(np.asarray(got), np.asarray(expected))
+        told = json.loads((out / name / "detections.json").read_text())["provenance"]
+        assert told["picture_sha256"] == read_picture(source).digest
 
 
 def test_settings_reach_the_models(weights: list[str], pictures: Path, tmp_path: Path) -> None:
@@ -101,7 +102,8 @@ def test_settings_reach_the_models(weights: list[str], pictures: Path, tmp_path:
         (["--imgsz", "100"], "imgsz must be a multiple of 32 from 32 to 1920, got 100"),
         (["--imgsz", "0"], "imgsz must be a multiple of 32"),
         (["--device", "nonsense"], "device 'nonsense' is not on this machine. Use cpu"),
-        (["--device", "cuda:99"], "device 'cuda:99' is not on this machine"),
+        (["--device", "cuda:99"], "device 'cuda:99' is not on this machine. Use cpu"),
+        (["--beside", "article"], "--beside article names a member, but --baseline has none: give a file."),
     ],
     ids=str,
 )
@@ -111,7 +113,7 @@ def test_wrong_settings(
     assert main(["inspect", str(pictures / "a.png"), *weights, "--out", str(tmp_path / "out"), *arguments]) == 2
     told = capsys.readouterr().err.splitlines()
     assert len(told) == 1 and told[0].startswith("halo_vis: ") and words in told[0]
-    assert not (tmp_path / "out").exists()
+    assert "cpu, or cpu" not in told[0] and not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
@@ -140,3 +142,140 @@ def test_an_empty_folder_and_a_file_in_the_way(
     assert "no pictures in" in capsys.readouterr().err
     assert main(["inspect", str(pictures / "a.png"), *weights, "--out", str(pictures / "notes.txt")]) == 2
     assert "notes.txt" in capsys.readouterr().err and (pictures / "notes.txt").read_text() == "no picture"
+
+
+# ---------------------------------------------------------------- figure
+def figure(pictures: Path, weights: list[str], out: Path, *more: str) -> int:
+    return main(["figure", str(pictures / "a.png"), *weights, "--device", "cpu", "--out", str(out), *more])
+
+
+@pytest.mark.parametrize("kind", ["pdf", "svg", "png", "gif", "csv", "html"])
+def test_a_figure_of_each_kind(
+    weights: list[str], pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture, kind: str
+) -> None:
+    """Without further words: the strongest detection, as the explorer starts."""
+    out = tmp_path / "new" / "folder" / f"figure.{kind}"
+    assert figure(pictures, weights, out) == 0
+    assert capsys.readouterr().out.strip() == str(out)
+    start = {"pdf": b"%PDF-", "svg": b"<?xml", "png": b"\x89PNG", "gif": b"GIF8", "csv": b"# hal", "html": b"<!doc"}
+    assert out.read_bytes()[:5].startswith(start[kind]) and [p.name for p in out.parent.iterdir()] == [out.name]
+
+
+def told(path: Path) -> dict:
+    with Image.open(path) as image:
+        return json.loads(image.text["halo_vis"])
+
+
+def test_what_a_figure_shows(weights: list[str], pictures: Path, tmp_path: Path) -> None:
+    out = tmp_path / "a.png"
+    words = "--level P4 --cell 2,3 --head 1 --of contribution --view to --left mask --scale 16 --log --map viridis"
+    more = "--mode slider --strip levels --width single --no-caption"
+    assert figure(pictures, weights, out, *words.split(), *more.split()) == 0
+    view = told(out)["view"]
+    expected = {
+        "level": "P4", "y": 2, "x": 3, "head": 1, "of": "contribution", "view": "to", "left": "mask", "scale": 16,
+        "log": True, "map": "viridis", "mode": "slider", "strip": "levels", "box": None,
+    }  # fmt: skip
+    assert {key: view[key] for key in expected} == expected
+    with Image.open(out) as image:
+        assert image.width == 1050
+
+
+def test_several_heads_and_levels_make_a_sheet(weights: list[str], pictures: Path, tmp_path: Path) -> None:
+    out = tmp_path / "a.png"
+    assert figure(pictures, weights, out, "--level", "P3,P4", "--head", "mean,max,0", "--cell", "4,6") == 0
+    views = [v["view"] for v in told(out)["views"]]
+    assert [(v["level"], v["y"], v["x"], v["head"]) for v in views] == [
+        ("P3", 4, 6, -1), ("P3", 4, 6, -2), ("P3", 4, 6, 0), ("P4", 2, 3, -1), ("P4", 2, 3, -2), ("P4", 2, 3, 0),
+    ]  # fmt: skip
+    assert figure(pictures, weights, out, "--sheet") == 0
+    assert "view" in told(out)
+
+
+def test_a_path_of_cells(weights: list[str], pictures: Path, tmp_path: Path) -> None:
+    out = tmp_path / "a.gif"
+    cells = ["--level", "P4", "--cell", "1,1", "--cell", "1,3", "--cell", "2,3"]
+    assert figure(pictures, weights, out, *cells, "--ms", "300") == 0
+    with Image.open(out) as image:
+        assert image.n_frames == 4 and image.info["duration"] == 300
+        assert json.loads(image.info["comment"])["cells"] == [["P4", 1, 1], ["P4", 1, 2], ["P4", 1, 3], ["P4", 2, 3]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--level", "P7"], "no level 'P7' here. Choose one of"),
+        (["--level", "<script>"], "view: there is no level '<script>'"),
+        (["--cell", "1"], "--cell must be Y,X in cells, counted from 0, got '1'"),
+        (["--level", "P4", "--cell", "0,99"], "cell (y=0, x=99) is outside P4"),
+        (["--head", "99"], "--head must be mean, max, or a number from 0 to"),
+        (["--head", "first"], "--head must be mean, max, or a number from 0 to"),
+        (["--of", "nothing"], "of must be one of weight, contribution, content, position"),
+        (["--view", "all"], "view must be one of cell, box, to, blocks, received"),
+        (["--scale", "large"], "--scale must be a number, or auto, got 'large'"),
+        (["--scale", "-1"], "scales.cell must be a number from 0.001"),
+        (["--width", "wide"], "width must be one of single, double"),
+        (["--width", "0"], "width must be one of single, double, or inches from 1 to 40, got 0"),
+        (["--cell", "-1,0"], "--cell must be Y,X in cells, counted from 0, got '-1,0'"),
+        (["--left", "run1"], "--left run1 is another model: name it with --beside"),
+        (["--mode", "difference"], "--mode difference: nothing can be subtracted from"),
+        (["--cell", "1,1", "--cell", "1,2"], "several --cell are the path of a .gif, got 'a.png'"),
+    ],
+    ids=str,
+)
+def test_wrong_figures(
+    weights: list[str], pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture, arguments: list, words: str
+) -> None:
+    assert figure(pictures, weights, tmp_path / "a.png", *arguments) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("halo_vis: ") and words in lines[0]
+    assert not (tmp_path / "a.png").exists()
+
+
+@pytest.mark.parametrize("kind", ["csv", "gif", "html"])
+@pytest.mark.parametrize("more", [["--level", "P3,P4"], ["--head", "mean,0"], ["--sheet"]], ids=str)
+def test_several_views_for_a_file_of_one(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture, kind: str, more: list[str]
+) -> None:
+    assert figure(pictures, ["--baseline", "none.pt"], tmp_path / f"a.{kind}", *more) == 2
+    assert f"{' '.join(more)} makes a figure sheet, and a .{kind} file is none: write .pdf" in capsys.readouterr().err
+
+
+def test_a_difference_to_the_control_and_a_width_in_inches(weights: list[str], pictures: Path, tmp_path: Path) -> None:
+    out = tmp_path / "a.png"
+    assert figure(pictures, weights, out, "--left", "control", "--mode", "difference", "--width", "2.5") == 0
+    with Image.open(out) as image:
+        assert image.width == 750 and told(out)["panels"][1]["difference"]
+
+
+def test_another_suffix_is_refused_before_any_model_is_loaded(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert figure(pictures, ["--baseline", "none.pt"], tmp_path / "a.jpg") == 2
+    assert "--out must end in one of .pdf, .svg, .png, .gif, .csv, .html, got 'a.jpg'" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------- another model beside
+def test_weights_beside(weights: list[str], pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    other = tmp_path / "other.safetensors"
+    write_weights(other, random_model("article"), {"imgsz": 320})
+    out = tmp_path / "a.png"
+    assert figure(pictures, weights, out, "--beside", str(other), "--left", "run1", "--mode", "difference") == 0
+    (beside,) = told(out)["beside"]
+    assert beside["weights"] == file_hash(other) and told(out)["panels"][0]["source"] == "run1"
+    folder = tmp_path / "out"
+    arguments = ["inspect", str(pictures / "a.png"), *weights, "--device", "cpu", "--beside", str(other)]
+    assert main([*arguments, "--out", str(folder)]) == 0
+    document = Document((folder / "explorer.html").read_text(encoding="utf-8"))
+    assert [o["id"] for o in json.loads(document.data("meta"))["others"]] == ["control", "run1"]
+    assert json.loads((folder / "detections.json").read_text())["provenance"]["beside"] == [beside]
+    capsys.readouterr()
+
+
+def test_a_member_beside(bus: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    out = tmp_path / "a.csv"
+    arguments = ["figure", str(bus), "--pair", "meadow", "--device", "cpu", "--level", "P5", "--cell", "2,2"]
+    assert main([*arguments, "--beside", "article", "--left", "run1", "--out", str(out)]) == 0
+    assert '# beside.0.member: "article"' in out.read_text(encoding="utf-8").splitlines()
+    assert main([*arguments, "--beside", "nobody", "--out", str(out)]) == 2
+    assert "no halo member 'nobody': choose one of ['article', 'halo']" in capsys.readouterr().err

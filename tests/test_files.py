@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import base64
 import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+import ultralytics
+from documents import Document
 from PIL import Image
-from samples import picture, random_model
+from samples import hostile, picture, random_model
 
+import halo_vis
 from halo_vis import Inspection, inspect
 from halo_vis.geometry import HaloGrid, Letterbox
 from halo_vis.maps import LevelTrace
 from halo_vis.pairs import Card, Pair
+from halo_vis.picture import Picture
 from halo_vis.viewer import _Tensors
 
 LEVELS = ("P3", "P4", "P5")
 NAMES = {
     "side_by_side.png", "attention_P3.png", "attention_P4.png", "attention_P5.png", "trace.npz", "detections.json",
-    "explorer.json", "explorer.bin", "picture.png",
+    "explorer.html",
 }  # fmt: skip
 
 
@@ -52,15 +59,20 @@ def strict(path: Path) -> dict:
 
 
 def test_pictures(seen: Inspection, folder: Path) -> None:
-    assert np.array_equal(np.asarray(Image.open(folder / "picture.png")), seen.picture.pixels)
     about = strict(folder / "detections.json")["provenance"]
     for name in sorted(NAMES):
-        if name.endswith(".png") and name != "picture.png":
+        if name.endswith(".png"):
             with Image.open(folder / name) as image:
                 assert image.mode == "RGB" and image.width > 2 * 900  # two panels of at least 900 pixels
-                assert json.loads(image.text["halo_vis"]) == about
+                told = json.loads(image.text["halo_vis"])
+                figure = told.pop("figure", None)
+                assert told == about and (figure or {}).get("level", "side_by_side") in name
+                assert figure is None or (figure["scale"], figure["head"], figure["of"]) == (4.0, "mean", "weight")
                 assert np.asarray(image).std() > 20
+    assert about["image"] == {"width": 120, "height": 90}
     assert about["picture"] == "array" and about["picture_sha256"] == seen.picture.digest
+    assert about["halo_vis"] == halo_vis.__version__ and about["torch"] == torch.__version__
+    assert about["ultralytics"] == ultralytics.__version__
     assert about["weights"] == {"baseline": "b", "halo": "h"} and about["settings"]["imgsz"] == 160
 
 
@@ -69,6 +81,7 @@ def test_rows_come_again_from_the_npz_alone(seen: Inspection, folder: Path) -> N
         arrays = dict(file)
     box = Letterbox(*arrays["letterbox"].tolist())
     assert box == seen.trace.letterbox and json.loads(str(arrays["provenance"]))["pair"] == "own"
+    assert json.loads(str(arrays["provenance"]))["image"] == {"width": 120, "height": 90}
     assert all(np.isfinite(a).all() for a in arrays.values() if a.dtype.kind == "f")
     for name in LEVELS:
         get = {k.split(".", 1)[1]: v for k, v in arrays.items() if k.startswith(f"{name}.")}
@@ -88,8 +101,14 @@ def test_rows_come_again_from_the_npz_alone(seen: Inspection, folder: Path) -> N
             assert np.array_equal(arrays[f"{who}.{layer}.q"], own.q) and arrays[f"{who}.{layer}.scale"] == own.scale
 
 
-def test_the_explorers_binary_decodes_to_the_same_arrays(seen: Inspection, folder: Path) -> None:
-    meta, raw = strict(folder / "explorer.json"), (folder / "explorer.bin").read_bytes()
+def explorer_of(folder: Path) -> tuple[dict, bytes]:
+    """Metadata and tensors that stand in explorer.html."""
+    document = Document((folder / "explorer.html").read_text(encoding="utf-8"))
+    return json.loads(document.data("meta")), base64.b64decode(document.data("tensors"), validate=True)
+
+
+def test_the_explorers_tensors_decode_to_the_same_arrays(seen: Inspection, folder: Path) -> None:
+    meta, raw = explorer_of(folder)
     places: list[tuple[int, int]] = []
 
     def decode(entry: dict) -> np.ndarray:
@@ -133,7 +152,7 @@ def test_odd_sizes_keep_every_offset_a_multiple_of_8() -> None:
 
 
 def test_metadata(seen: Inspection, folder: Path) -> None:
-    meta, box = strict(folder / "explorer.json"), seen.trace.letterbox
+    meta, box = explorer_of(folder)[0], seen.trace.letterbox
     assert meta["input"] == {
         "width": box.input_width, "height": box.input_height, "left": box.left, "top": box.top,
         "new_width": box.new_width, "new_height": box.new_height,
@@ -145,9 +164,9 @@ def test_metadata(seen: Inspection, folder: Path) -> None:
 
 def test_detections(seen: Inspection, folder: Path) -> None:
     told = strict(folder / "detections.json")
-    assert told["matches"] == strict(folder / "explorer.json")["matches"]
+    assert told["matches"] == explorer_of(folder)[0]["matches"]
     for who, found in (("baseline", seen.baseline), ("halo", seen.halo)):
-        assert told[who] == strict(folder / "explorer.json")["detections"][who] and len(told[who]) == len(found)
+        assert told[who] == explorer_of(folder)[0]["detections"][who] and len(told[who]) == len(found)
         for i, box in enumerate(told[who]):
             assert box["xyxy"] == pytest.approx(found.xyxy[i].tolist(), abs=1e-3)
             assert box["conf"] == pytest.approx(float(found.conf[i]), abs=1e-5)
@@ -165,3 +184,16 @@ def test_saving_again_gives_the_same_files(seen: Inspection, folder: Path, tmp_p
     seen.save(tmp_path)
     for name in NAMES - {"trace.npz"}:  # a zip holds the time
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("name", ["hostile", "no unicode"])
+def test_names_that_are_code_or_no_text(seen: Inspection, tmp_path: Path, name: str) -> None:
+    bad = hostile(seen)
+    if name != "hostile":  # bytes of a file name that are no UTF-8, as Linux allows and Python passes on
+        bad = replace(seen, picture=Picture(seen.picture.pixels, b"gr\xfcn.png".decode("utf-8", "surrogateescape")))
+    bad.save(tmp_path)
+    told = strict(tmp_path / "detections.json")["provenance"]["picture"]
+    assert told == bad.picture.name.encode("utf-8", "replace").decode()
+    with Image.open(tmp_path / "side_by_side.png") as image:
+        assert json.loads(image.text["halo_vis"])["picture"] == told
+    assert explorer_of(tmp_path)[0]["picture"]["name"] == told

@@ -9,19 +9,15 @@ from samples import picture, random_model
 
 from halo_vis import capture
 from halo_vis.detections import Detections
+from halo_vis.drawing import PALETTE, colormap_hex, colour_of, ink_on
 from halo_vis.geometry import Letterbox
 from halo_vis.maps import LevelTrace
 from halo_vis.render import (
-    PALETTE,
     Sheet,
     as_shown,
     blocks_on_photo,
     cells_on_photo,
-    colormap_hex,
-    colour_of,
-    ink_on,
     overlay,
-    row_on_photo,
 )
 
 PHOTO = (90, 120)
@@ -44,21 +40,6 @@ def test_each_pixel_shows_its_own_cell(level: LevelTrace) -> None:
     for y in range(PHOTO[0]):
         for x in range(PHOTO[1]):
             assert got[y, x] == values[level.letterbox.cell_at(y + 0.5, x + 0.5, level.stride)]
-
-
-@pytest.mark.parametrize("cell", [(0, 0), (10, 9), (19, 19), (7, 8)])
-def test_a_row_lies_over_its_window_and_nowhere_else(level: LevelTrace, cell: tuple[int, int]) -> None:
-    got, grid = row_on_photo(level, *cell, head=1), level.grid
-    row, n = level.row(*cell, head=1), level.allowed(*cell).sum()
-    oy, ox = grid.window_origin(*grid.block_of(*cell))
-    for y in range(0, PHOTO[0], 2):
-        for x in range(0, PHOTO[1], 3):
-            cy, cx = level.letterbox.cell_at(y + 0.5, x + 0.5, level.stride)
-            i, j = cy - oy, cx - ox
-            if 0 <= i < grid.window_size and 0 <= j < grid.window_size:
-                assert got[y, x] == pytest.approx(row[i, j] * n, rel=1e-5)
-            else:
-                assert np.isnan(got[y, x])
 
 
 @pytest.mark.parametrize("of", ["weight", "contribution"])
