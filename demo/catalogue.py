@@ -73,6 +73,11 @@ def halo_members(pair: str) -> list[str]:
     return sorted(members, key=lambda m: m != "halo") or ["halo"]
 
 
+def all_members() -> list[str]:
+    """Every bundled halo model, as pair/member."""
+    return [f"{pair}/{member}" for pair in cards() for member in halo_members(pair)]
+
+
 def default_imgsz(pair: str) -> int:
     """The image size on the pair's card."""
     return cards().get(pair, {}).get("imgsz", 640)

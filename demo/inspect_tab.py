@@ -4,78 +4,38 @@ from __future__ import annotations
 
 import html
 import json
-import logging
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from demo import guards
-from demo.catalogue import COCO, OWN, Example, card_text, cards, default_imgsz, examples, halo_members
+from demo.catalogue import COCO, OWN, Example, card_text, default_imgsz, examples, halo_members
+from demo.choices import (
+    beside_choices,
+    beside_update,
+    device_choices,
+    member_choices,
+    member_update,
+    pair_choices,
+)
 from demo.explorer import explorer
+from demo.links import names_picture, read_link
+from demo.messages import problem, status
 from demo.service import Service
+from demo.takeaway import TakeAway
 from demo.texts import text
+from demo.turns import Turns
 
 SIZES = [320, 480, 640, 960, 1280]
 HEADS = ("one-to-many", "NMS-free")
-log = logging.getLogger("halo_vis")
-
-
-def devices() -> list[str]:
-    """Devices that this machine may have, told without importing torch."""
-    import sys
-
-    found = ["auto", "cpu"]
-    if Path("/dev/nvidia0").exists():
-        found.append("cuda:0")
-    return [*found, "mps"] if sys.platform == "darwin" else found
-
-
-def status(message: str, kind: str = "note") -> str:
-    """A line below the controls; escaped, since names of files and classes are anybody's."""
-    return f'<p role="status" data-kind="{kind}">{html.escape(message)}</p>'
-
-
-def problem(error: Exception, lang: str) -> str:
-    """What the page says of an exception: the reason where it is ours to give, never a traceback."""
-    if isinstance(error, guards.Refused):
-        return status(text(lang, str(error)), "error")
-    if isinstance(error, (ValueError, OSError, RuntimeError, LookupError)):
-        log.info("refused: %s", error)
-        return status(text(lang, "failed", error=str(error).strip("'\"")), "error")
-    log.exception("an inspection failed", exc_info=error)
-    return status(text(lang, "unexpected"), "error")
-
-
-def pair_choices(lang: str) -> list[tuple[str, str]]:
-    """Title and value of every pair on offer."""
-    bundled = [(card["title"], name) for name, card in cards().items()]
-    official = [(f"COCO, YOLO26{name[-1]}", name) for name in COCO]
-    return [*bundled, *official, (text(lang, "own_pair"), OWN)]
-
-
-def member_choices(pair: str, lang: str) -> list[tuple[str, str]]:
-    """Title and value of a pair's halo models, the default first."""
-    return [(text(lang, "member_article" if m == "article" else "member_halo"), m) for m in halo_members(pair)]
-
-
-def member_update(pair: str, lang: str) -> dict[str, Any]:
-    """The radio of halo models: there only where a pair has several."""
-    choices = member_choices(pair, lang)
-    return gr.update(choices=choices, value=choices[0][1], visible=len(choices) > 1)
-
-
-def device_choices(lang: str) -> list[tuple[str, str]]:
-    """Title and value of the devices."""
-    return [(text(lang, "auto") if name == "auto" else name, name) for name in devices()]
 
 
 class InspectTab:
     """Components and handlers. Built inside a Blocks context."""
 
     def __init__(self, service: Service, lang: gr.components.Component, first: dict[str, Any] | None) -> None:
-        self.service, self.lang = service, lang
+        self.service, self.lang, self.turns = service, lang, Turns()
         self.examples: list[Example] = examples()
         self.labels: list[tuple[gr.components.Component, dict[str, str]]] = []
         self._layout(first)
@@ -128,6 +88,15 @@ class InspectTab:
                     ),
                     label="member",
                 )
+                self.beside = self._label(
+                    gr.Dropdown(
+                        beside_choices(first_pair, halo_members(first_pair)[0], "en"),
+                        value="",
+                        label=t("beside"),
+                        elem_id="beside",
+                    ),
+                    label="beside",
+                )
                 self.run = self._label(gr.Button(t("run"), variant="primary", elem_id="run"), value="run")
                 self.conf = self._label(
                     gr.Slider(0.01, 0.95, 0.25, step=0.01, label=t("conf"), elem_id="conf"), label="conf"
@@ -163,16 +132,19 @@ class InspectTab:
                             gr.File(file_types=kinds, type="filepath", label=t("own_halo"), height=130),
                             label="own_halo",
                         )
+                        self.own_beside = self._label(
+                            gr.File(file_types=kinds, type="filepath", label=t("own_beside"), height=130),
+                            label="own_beside",
+                        )
                 with gr.Accordion(t("card"), open=False) as about:
                     self._label(about, label="card")
                     self.card = gr.Markdown(card_text(first_pair, "en"), elem_id="card")
             with gr.Column(scale=5, min_width=320, elem_id="stage"):
                 self.explorer = explorer(first)
                 self.status = gr.HTML(status(t("ready")), elem_id="status")
-                with gr.Row():
-                    self.zip = self._label(gr.Button(t("zip"), size="sm", elem_id="zip"), value="zip")
-                    self.zip_link = gr.DownloadButton("zip", elem_id="zip-link", interactive=True)
+                self.takeaway = TakeAway(self.service, self._label)
         self.seen = gr.State(None, time_to_live=1800)
+        self.fragment = gr.Textbox(visible=False)  # what stands after the # of the page's address
         with gr.Row(visible=False):
             self.api_json, self.api_overlay, self.api_files = (
                 gr.JSON(),
@@ -184,24 +156,43 @@ class InspectTab:
     @property
     def settings(self) -> list[gr.components.Component]:
         """The components that decide how a picture is inspected, in the order of `_request`."""
-        return [self.pair, self.member, self.conf, self.imgsz, self.head, self.iou, self.device]
+        return [self.pair, self.member, self.beside, self.conf, self.imgsz, self.head, self.iou, self.device]
 
     def _events(self) -> None:
         quiet = {"show_progress": "hidden", "api_visibility": "private"}
+        # "multiple": who asks anew need not wait for what they asked before; see Turns for which result is shown.
+        quiet["trigger_mode"] = "multiple"
         heavy = {**quiet, "concurrency_id": "inspect", "concurrency_limit": 4}
         # Gradio would open the picture itself, and end in a traceback where it is none: handlers take what was sent.
         raw = {"preprocess": False}
-        inputs = [self.picture, *self.settings, self.fetch, self.own_baseline, self.own_halo, self.lang]
+        own = [self.own_baseline, self.own_halo, self.own_beside]
+        inputs = [self.picture, *self.settings, self.fetch, *own, self.lang]
         outputs = [self.explorer, self.status, self.seen]
         self.run.click(self.on_run, inputs, outputs, **heavy, **raw)
-        chosen = [self.picture, self.pair, self.member, self.imgsz, self.card]
-        self.gallery.select(self.on_example, [self.lang], chosen, **quiet).success(
+        about_pair = [self.member, self.imgsz, self.card, self.beside]
+        self.gallery.select(self.on_example, [self.lang], [self.picture, self.pair, *about_pair], **quiet).success(
             self.on_run, inputs, outputs, **heavy, **raw
         )
-        self.pair.input(self.on_pair, [self.pair, self.lang], [self.member, self.imgsz, self.card], **quiet)
-        self.zip.click(self.on_zip, [self.seen, self.lang], [self.zip_link, self.status], **heavy).success(
-            None, js="() => { document.querySelector('#zip-link').click() }", **quiet
+        self.pair.input(self.on_pair, [self.pair, self.lang], about_pair, **quiet)
+        self.member.input(beside_update, [self.pair, self.member, self.lang], [self.beside], **quiet)
+        # A link fills the controls in and runs like a person's click; without one nothing is left to do.
+        self.follow = self.fragment.change(
+            self.on_link,
+            [self.fragment, self.lang],
+            [
+                self.picture,
+                self.pair,
+                *about_pair,
+                self.conf,
+                self.head,
+                self.iou,
+                self.explorer,
+                self.status,
+                self.seen,
+            ],
+            **heavy,
         )
+        self.takeaway.events(self.seen, self.lang, self.status, self._first, **heavy)
         self.api_button.click(
             self.on_api,
             [self.picture, self.pair, self.member, self.conf, self.imgsz, self.head],
@@ -218,7 +209,7 @@ class InspectTab:
         """The components that a change of language reaches."""
         return [*(component for component, _ in self.labels), self.card]
 
-    def relabel(self, lang: str, pair: str | None = None) -> dict[gr.components.Component, Any]:
+    def relabel(self, lang: str, pair: str | None = None, member: str = "") -> dict[gr.components.Component, Any]:
         """Their words in a language; what is chosen stays chosen. Without a pair, words that hang on it are left."""
         updates: dict[gr.components.Component, dict[str, Any]] = {
             component: {k: text(lang, key) for k, key in keys.items()} for component, keys in self.labels
@@ -228,25 +219,65 @@ class InspectTab:
         updates[self.device]["choices"] = device_choices(lang)
         if pair is not None:
             updates[self.member]["choices"] = member_choices(pair, lang)
+            updates[self.beside]["choices"] = beside_choices(pair, member, lang)
             updates[self.card] = {"value": card_text(pair, lang)}
         return {component: gr.update(**update) for component, update in updates.items()}
 
     def on_pair(self, pair: str, lang: str) -> tuple:
-        """Another pair: its members, its image size, its card."""
-        return member_update(pair, lang), default_imgsz(pair), card_text(pair, lang)
+        """Another pair: its members, its image size, its card, what can be shown beside it."""
+        beside = beside_update(pair, halo_members(pair)[0], lang)
+        return member_update(pair, lang), default_imgsz(pair), card_text(pair, lang), beside
 
-    def on_example(self, event: gr.SelectData, lang: str) -> tuple:
+    def on_example(self, event: gr.SelectData, lang: str, visitor: gr.Request) -> tuple:
         """An example brings its picture and the pair that suits it."""
+        self.turns.take(visitor.session_hash)
         example = self.examples[event.index]
-        path = example.path(self.service.examples)
-        member, imgsz, card = self.on_pair(example.pair, lang)
-        return str(path), example.pair, member, imgsz, card
+        return str(example.path(self.service.examples)), example.pair, *self.on_pair(example.pair, lang)
+
+    def on_link(self, fragment: str, lang: str, visitor: gr.Request) -> Iterator[tuple]:
+        """Rebuild what a link shows: its picture, its models, its view."""
+        controls = 9  # of the outputs; explorer, status and result follow
+        nothing = (gr.skip(),) * controls
+        if not names_picture(fragment or ""):
+            yield (gr.skip(),) * (controls + 3)  # no turn: a quick visitor may already wait for something else
+            return
+        still_wanted = self.turns.take(visitor.session_hash)
+        try:
+            link = read_link(fragment)
+            example = next((e for e in self.examples if link.picture.rsplit(".", 1)[0] == e.name), None)
+            path = self.service.linked(link.digest, link.picture)
+            if path is None and example is not None:
+                path = example.path(self.service.examples)
+            if path is None:
+                raise guards.Refused("link_gone")
+            member, _, card, _ = self.on_pair(link.pair, lang)
+            member = member | {"value": link.member}
+            beside = beside_update(link.pair, link.member, lang) | {"value": link.beside}
+            yield (
+                str(path), link.pair, member, link.imgsz, card, beside, link.conf, link.head, link.iou,
+                gr.skip(), status(text(lang, "running" if self.service.ready() else "loading")), gr.skip(),
+            )  # fmt: skip
+            seen = self.service.inspect(
+                self._request(link.pair, link.member, False, None, None),
+                path,
+                link.picture or "picture",
+                self._settings(link.conf, link.imgsz, link.head, link.iou, "auto"),
+                self._beside(link.beside, None, None),
+            )
+            if link.digest and link.digest != seen.picture.digest:
+                raise guards.Refused("link_gone")  # an example has the name of the picture that was meant
+            value = self.service.publish(seen, link.view)
+            result = value, status(self._done(seen, lang)), seen
+        except Exception as error:
+            result = gr.skip(), problem(error, lang), gr.skip()
+        yield (*nothing, *(result if still_wanted() else (gr.skip(),) * 3))
 
     def on_run(
         self,
         picture: guards.Sent,
         pair: str,
         member: str,
+        beside: str,
         conf: float,
         imgsz: int,
         head: str,
@@ -255,9 +286,12 @@ class InspectTab:
         fetch: bool,
         own_baseline: guards.Sent,
         own_halo: guards.Sent,
+        own_beside: guards.Sent,
         lang: str,
+        visitor: gr.Request,
     ) -> Iterator[tuple]:
         """Run both models; first says what it does, then shows the result or the reason why there is none."""
+        still_wanted = self.turns.take(visitor.session_hash)
         try:
             path = guards.uploaded(picture)
             yield gr.skip(), status(text(lang, "running" if self.service.ready() else "loading")), gr.skip()
@@ -266,27 +300,19 @@ class InspectTab:
                 path,
                 guards.sent_name(picture),
                 self._settings(conf, imgsz, head, iou, device),
+                self._beside(beside, own_baseline, own_beside),
             )
-            value = self.service.publish(seen)
+            result = self.service.publish(seen), status(self._done(seen, lang)), seen
         except Exception as error:
-            yield gr.skip(), problem(error, lang), gr.skip()
-            return
-        yield value, status(self._done(seen, lang)), seen
+            result = gr.skip(), problem(error, lang), gr.skip()
+        yield result if still_wanted() else (gr.skip(),) * 3
 
-    def on_zip(self, seen: Any, lang: str) -> Iterator[tuple]:
-        """Pack the files of the result on the page; the first picture is inspected for it."""
-        yield gr.skip(), status(text(lang, "packing"))
-        try:
-            if seen is None:
-                example = self.examples[0]
-                path = example.path(self.service.examples)
-                request = self._request(example.pair, halo_members(example.pair)[0], False, None, None)
-                seen = self.service.inspect(request, path, path.name, {})
-            packed = self.service.pack(seen)
-        except Exception as error:
-            yield gr.skip(), problem(error, lang)
-            raise gr.Error(text(lang, "unexpected"), visible=False) from None  # stops the download that would follow
-        yield gr.update(value=str(packed)), status(packed.name)
+    def _first(self) -> Any:
+        """The inspection of the picture that the page starts with, made when a file of it is asked for."""
+        example = self.examples[0]
+        path = example.path(self.service.examples)
+        request = self._request(example.pair, halo_members(example.pair)[0], False, None, None)
+        return self.service.inspect(request, path, path.name, {})
 
     def on_api(self, picture: guards.Sent, pair: str, member: str, conf: float, imgsz: int, head: str) -> tuple:
         """The /inspect endpoint."""
@@ -314,6 +340,19 @@ class InspectTab:
         if guards.hosted() and any(f and not f.endswith(".safetensors") for f in files):
             raise guards.Refused("pt_hosted")
         return {"name": OWN, "member": "halo", "own": tuple(files)}
+
+    def _beside(self, beside: str, own_baseline: guards.Sent, own_beside: guards.Sent) -> dict | None:
+        """Arguments of Service.pair for the model that is shown beside the chosen one."""
+        if beside == OWN:
+            if not own_beside:
+                raise guards.Refused("own_beside_missing")
+            return self._request(OWN, "", False, own_baseline, own_beside)
+        pair, _, member = (beside or "").partition("/")
+        if not pair:
+            return None
+        if member not in halo_members(pair):
+            raise guards.Refused("link_pair")
+        return self._request(pair, member, False, None, None)
 
     @staticmethod
     def _settings(conf: float, imgsz: int, head: str, iou: float, device: str) -> dict[str, Any]:

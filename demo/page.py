@@ -13,18 +13,22 @@ import gradio as gr  # noqa: E402
 from fastapi.routing import APIRoute  # noqa: E402
 
 from demo.catalogue import ASSETS, card_text, installed_photo  # noqa: E402
-from demo.inspect_tab import InspectTab, status  # noqa: E402
+from demo.inspect_tab import InspectTab  # noqa: E402
+from demo.links import names_picture  # noqa: E402
+from demo.messages import status  # noqa: E402
 from demo.service import Service, explorer_value  # noqa: E402
 from demo.texts import LANGUAGES, text  # noqa: E402
 from demo.theme import CSS, theme  # noqa: E402
 
-# The person's choice, else the browser's language.
+# The person's choice, else the browser's language; and the link that brought them here.
 LANGUAGE_JS = """() => {
   const kept = localStorage.getItem("halovis-language");
   const wanted = kept || (navigator.language.toLowerCase().startsWith("zh") ? "zh-CN" : "en");
   document.documentElement.lang = wanted;
   globalThis.haloPage?.controller.setLang(wanted);
-  return wanted;
+  // A link that is pasted into an open page brings up its own.
+  addEventListener("hashchange", () => { if (/[#&](picture|digest)=/.test(location.hash)) location.reload(); });
+  return [wanted, location.hash.slice(1)];
 }"""
 SWITCH_JS = """(wanted) => {
   localStorage.setItem("halovis-language", wanted);
@@ -46,10 +50,10 @@ def first_value() -> dict[str, Any] | None:
         return None
     folder = guards.served_folder() / "first"
     folder.mkdir(parents=True, exist_ok=True)
-    for path in (source / "meta.json", source / "tensors.bin", installed_photo("bus")):
+    for path in (source / "meta.json", *source.glob("*.bin"), installed_photo("bus")):
         target = folder / ("picture.jpg" if path.suffix == ".jpg" else path.name)
         target.write_bytes(path.read_bytes())
-    return explorer_value(folder, gr.FileData)
+    return explorer_value(folder, gr.FileData) | {"first": True}
 
 
 def build() -> tuple[gr.Blocks, Service]:
@@ -66,25 +70,27 @@ def build() -> tuple[gr.Blocks, Service]:
         with gr.Tabs(), gr.Tab(text("en", "inspect")) as tab:
             inspect_tab = InspectTab(service, lang, first_value())
 
-        def relabel(wanted: str, pair: str | None = None) -> dict:
+        def relabel(wanted: str, pair: str | None = None, member: str = "") -> dict:
             """Every word of the page in the wanted language."""
             own = {tagline: heading(wanted), tab: gr.update(label=text(wanted, "inspect"))}
-            return own | inspect_tab.relabel(wanted, pair)
+            return own | inspect_tab.relabel(wanted, pair, member)
 
-        def greet(wanted: str) -> dict:
+        def greet(wanted: str, fragment: str) -> dict:
             """The words of a page that has just loaded.
 
             Not those that hang on the pair: a quick visitor may have chosen another before this answer arrives.
             """
-            return relabel(wanted) | {inspect_tab.status: status(text(wanted, "ready"))}
+            line = {} if names_picture(fragment) else {inspect_tab.status: status(text(wanted, "ready"))}
+            return relabel(wanted) | line
 
         labelled = [tagline, tab, *inspect_tab.labelled]
         quiet = {"show_progress": "hidden", "api_visibility": "private"}
-        page.load(lambda wanted: wanted, [lang], [lang], js=LANGUAGE_JS, **quiet).then(
-            greet, [lang], [*labelled, inspect_tab.status], **quiet
+        arrival = [lang, inspect_tab.fragment]
+        page.load(lambda *arrived: arrived, arrival, arrival, js=LANGUAGE_JS, **quiet).then(
+            greet, arrival, [*labelled, inspect_tab.status], **quiet
         ).then(card_text, [inspect_tab.pair, lang], [inspect_tab.card], **quiet)
         page.load(service.warm, **quiet)
-        lang.input(relabel, [lang, inspect_tab.pair], labelled, **quiet)
+        lang.input(relabel, [lang, inspect_tab.pair, inspect_tab.member], labelled, **quiet)
         lang.input(None, [lang], None, js=SWITCH_JS, **quiet)
         dark.click(None, js="() => { document.body.classList.toggle('dark') }", **quiet)
     return page, service

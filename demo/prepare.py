@@ -5,8 +5,6 @@ Run again whenever a bundled pair or the explorer's data format changes: python 
 
 from __future__ import annotations
 
-import json
-
 from demo import guards
 
 guards.settle(guards.work_folder())
@@ -14,10 +12,11 @@ guards.settle(guards.work_folder())
 from PIL import Image  # noqa: E402
 
 from demo.catalogue import ASSETS, installed_photo  # noqa: E402
+from demo.service import write_payload  # noqa: E402
 from halo_vis import inspect, load_pair, meadow  # noqa: E402
 from halo_vis.viewer import payload  # noqa: E402
 
-SCENES = (5, 7, 14)  # held-out scenes offered as examples
+SCENES = (0, 5, 7, 14)  # held-out scenes offered as examples
 PREVIEW = 240  # pixels, longer side
 
 
@@ -33,12 +32,12 @@ def main() -> None:
         image = image.convert("RGB")
         image.thumbnail((PREVIEW, PREVIEW))
         image.save(folder / f"{name}.jpg", quality=88)
-    meta, tensors = payload(inspect(load_pair("photos"), installed_photo("bus"), device="cpu"))
+    meta, binaries = payload(inspect(load_pair("photos"), installed_photo("bus"), device="cpu"))
     first = ASSETS / "first"
     first.mkdir(parents=True, exist_ok=True)
-    (first / "meta.json").write_text(json.dumps(meta, ensure_ascii=False) + "\n", encoding="utf-8")
-    (first / "tensors.bin").write_bytes(tensors)
-    print(f"{len(pictures)} previews in {folder}; first picture in {first}, {len(tensors) / 1e6:.1f} MB of tensors")
+    write_payload(first, meta, binaries)
+    sizes = ", ".join(f"{name} {len(binary) / 1e6:.1f} MB" for name, binary in binaries.items())
+    print(f"{len(pictures)} previews in {folder}; first picture in {first}: {sizes}")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from demo.catalogue import COCO, OWN
+from demo.guards import work_folder
+from demo.pictures import Pictures
 
 try:
     import spaces  # before torch touches CUDA; there on ZeroGPU only
@@ -23,8 +25,11 @@ if TYPE_CHECKING:
     from halo_vis.inspection import Inspection
     from halo_vis.pairs import Pair
 
-PAIRS_KEPT = 2
+PAIRS_KEPT = 3
 RESULTS_KEPT_S = 3600
+# What leaves the page besides the zip, by kind: the file's suffix.
+EXPORTS = {"figure": "pdf", "sheet": "pdf", "gif": "gif", "page": "html"}
+LONGEST_TRAIL = 60  # frames of an animation
 LONGEST_SERVED = 4096  # pixels: a larger photo goes to the browser scaled down; boxes and maps keep its own pixels
 
 log = logging.getLogger("halo_vis")
@@ -37,6 +42,7 @@ class Service:
         """`served`: the folder that Gradio serves from; nothing is written outside it."""
         self.examples = served / "examples"
         self.results = served / "results"
+        self.pictures = Pictures(work_folder() / "pictures")
         self._pairs: OrderedDict[tuple, Pair] = OrderedDict()
         self._lock = threading.Lock()
         self._loading: dict[tuple, threading.Lock] = {}
@@ -84,15 +90,46 @@ class Service:
                     self._pairs.popitem(last=False)
             return pair
 
-    def inspect(self, pair_args: dict[str, Any], picture: Path, name: str, settings: dict[str, Any]) -> Inspection:
-        """Run both models. The pair is loaded here, in the parent: a ZeroGPU call runs in a throw-away fork."""
+    def inspect(
+        self,
+        pair_args: dict[str, Any],
+        picture: Path,
+        name: str,
+        settings: dict[str, Any],
+        beside: dict[str, Any] | None = None,
+    ) -> Inspection:
+        """Run both models, and another pair's beside them.
+
+        Pairs are loaded here, in the parent: a ZeroGPU call runs in a throw-away fork.
+        """
         from halo_vis.picture import Picture, read_picture
 
+        read = Picture(read_picture(picture).pixels, name)
         pair = self.pair(**pair_args)
-        return _on_gpu(pair, Picture(read_picture(picture).pixels, name), settings)
+        # The image size that the first pair's card names goes for both: maps can only be compared on one grid.
+        settings = {"imgsz": pair.card.imgsz} | settings
+        seen = _on_gpu(pair, read, settings)
+        if beside:
+            seen = seen.with_beside(_on_gpu(self.pair(**beside), read, settings))
+        self.pictures.keep(picture, read.digest)
+        return seen
 
-    def publish(self, seen: Inspection) -> dict[str, Any]:
-        """Write what the explorer fetches; returns the value of the explorer component."""
+    def linked(self, digest: str, name: str) -> Path | None:
+        """The picture of a link, put under its name where Gradio may serve it from; None where it is gone."""
+        kept = self.pictures.find(digest)
+        if kept is None:
+            return None
+        target = self.results / secrets.token_urlsafe(12) / (safe_name(Path(name).stem) + safe_suffix(name))
+        target.parent.mkdir(parents=True)
+        shutil.copyfile(kept, target)
+        return target
+
+    def publish(self, seen: Inspection, view: str = "") -> dict[str, Any]:
+        """Write what the explorer fetches; returns the value of the explorer component.
+
+        Args:
+            view: what the explorer shows first, as it writes it into links; "" is its own choice.
+        """
         from gradio import FileData
         from PIL import Image
 
@@ -101,13 +138,12 @@ class Service:
         self._sweep()
         folder = self.results / secrets.token_urlsafe(12)
         folder.mkdir(parents=True)
-        meta, tensors = payload(seen)
+        meta, binaries = payload(seen)
         photo = Image.fromarray(seen.picture.pixels)
         photo.thumbnail((LONGEST_SERVED, LONGEST_SERVED))
         photo.save(folder / "picture.webp", quality=92, method=2)
-        (folder / "tensors.bin").write_bytes(tensors)
-        (folder / "meta.json").write_text(json.dumps(meta, ensure_ascii=False), encoding="utf-8")
-        return explorer_value(folder, FileData)
+        write_payload(folder, meta, binaries)
+        return explorer_value(folder, FileData, view)
 
     def write(self, seen: Inspection) -> list[Path]:
         """All files of an inspection, in a folder of their own."""
@@ -117,8 +153,44 @@ class Service:
     def pack(self, seen: Inspection) -> Path:
         """All files of an inspection as one zip."""
         folder = self.write(seen)[0].parent
-        name = "".join(c if c.isalnum() or c in "-_" else "_" for c in Path(seen.picture.name).stem) or "picture"
-        return Path(shutil.make_archive(str(folder.parent / f"halovis_{name}"), "zip", folder))
+        return Path(
+            shutil.make_archive(
+                str(folder.parent / f"halovis_{safe_name(Path(seen.picture.name).stem)}"), "zip", folder
+            )
+        )
+
+    def export(self, seen: Inspection, kind: str, state: Any, trail: Any, lang: str) -> Path:
+        """What the explorer shows as a file for a paper; see EXPORTS.
+
+        Args:
+            state: the explorer's view state as the browser sent it; None: what the explorer starts with.
+            trail: the cells that the pointer has visited: a list of {level, y, x}.
+
+        Raises:
+            ValueError: a state or a trail that no explorer would send.
+        """
+        from halo_vis import animation, figures, single
+        from halo_vis.panels import about
+        from halo_vis.view import View
+
+        view = View.strongest(seen) if state is None else View.from_state(state)
+        self._sweep()
+        folder = self.results / secrets.token_urlsafe(12)
+        folder.mkdir(parents=True)
+        path = folder / f"{_stem(seen)}_{kind}.{EXPORTS[kind]}"
+        if kind == "page":
+            path.write_text(single.html(seen, view, lang=lang), encoding="utf-8")
+        elif kind == "gif":
+            steps = trail[-LONGEST_TRAIL:] if isinstance(trail, list) else []
+            cells = [{name: step.get(name) for name in ("level", "y", "x")} for step in steps if isinstance(step, dict)]
+            views = [View.from_state(view.state() | cell) for cell in cells]
+            # Nobody has moved yet: then from detection to detection.
+            animation.gif(seen, views if len(views) > 1 else view.walk(seen), path, ms=120 if len(views) > 1 else 900)
+        else:
+            views = view.levels(seen) if kind == "sheet" else [view]
+            figure = figures.sheet(seen, views) if kind == "sheet" else figures.figure(seen, view)
+            figures.save(figure, path, about(seen, *views))
+        return path
 
     def _sweep(self) -> None:
         """Throw away results that nobody fetched for an hour."""
@@ -132,13 +204,44 @@ class Service:
                 continue
 
 
-def explorer_value(folder: Path, file_data: type) -> dict[str, Any]:
-    """The explorer's value: three files that the browser fetches (binary, never base64)."""
-    picture = next(folder.glob("picture.*"))
+def write_payload(folder: Path, meta: dict, binaries: dict[str, bytes]) -> None:
+    """The explorer's data as plain files."""
+    text = json.dumps(meta, ensure_ascii=False) + "\n"
+    (folder / "meta.json").write_bytes(text.encode("utf-8", "replace"))  # a file's name may hold bytes that are no text
+    for name, binary in binaries.items():
+        (folder / f"{name}.bin").write_bytes(binary)
+
+
+def explorer_value(folder: Path, file_data: type, view: str = "") -> dict[str, Any]:
+    """The explorer's value: files that the browser fetches (binary, never base64), and the view it starts with."""
+
+    def served(path: Path) -> dict[str, Any]:
+        return file_data(path=str(path)).model_dump()
+
     return {
-        key: file_data(path=str(path)).model_dump()
-        for key, path in (("image", picture), ("tensors", folder / "tensors.bin"), ("meta", folder / "meta.json"))
+        "image": served(next(folder.glob("picture.*"))),
+        "meta": served(folder / "meta.json"),
+        "tensors": served(folder / "tensors.bin"),
+        "others": {path.stem: served(path) for path in sorted(folder.glob("*.bin")) if path.stem != "tensors"},
+        "view": view,
     }
+
+
+def _stem(seen: Inspection) -> str:
+    return "halovis_" + safe_name(Path(seen.picture.name).stem)
+
+
+def safe_name(text: str) -> str:
+    """Letters, digits, dash and underscore of any script: a file name whatever the text was."""
+    name = "".join(c if c.isalnum() or c in "-_" else "_" for c in text)
+    # File systems count bytes, 255 at most, and more is put around it.
+    return name.encode("utf-8", "replace")[:120].decode("utf-8", "ignore") or "picture"
+
+
+def safe_suffix(name: str) -> str:
+    """The suffix of a picture's name, if it is one that a picture may have."""
+    suffix = Path(name).suffix.lower()
+    return suffix if suffix in (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff") else ".png"
 
 
 def _inspect(pair: Pair, picture: Any, settings: dict[str, Any]) -> Inspection:

@@ -216,11 +216,11 @@ def test_chinese(browser: Browser, server: str) -> None:
     """A browser set to Chinese gets the page in Chinese, explorer included, and can switch."""
     page, watch = open_page(browser, server, locale="zh-CN")
     expect(page.locator("#run")).to_have_text("运行")
-    expect(page.locator(".halo-explorer [data-choice=view] button").first).to_have_text("单元")
+    expect(page.locator(".halo-explorer [data-choice=view] button").first).to_have_text("单元格")
     expect(page.locator("#status")).to_contain_text("预先计算")
     page.locator("#examples button:has(img)").nth(2).click()
     expect(page.locator("#status")).to_contain_text("meadow-")
-    expect(page.locator("#member label").nth(1)).to_have_text("文章形式")
+    expect(page.locator("#member label").nth(1)).to_have_text("论文原版")
     page.locator("#member label").nth(1).click()
     page.locator("#language label").first.click()
     expect(page.locator("#run")).to_have_text("Run")

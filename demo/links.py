@@ -1,0 +1,73 @@
+"""Links that rebuild a view: what stands after the # of the page's address."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import parse_qs
+
+from demo.catalogue import COCO, OWN, all_members, cards, default_imgsz, halo_members
+from demo.guards import Refused
+
+LONGEST = 4000  # characters
+
+
+@dataclass(frozen=True)
+class Link:
+    """A picture (by the name of an example, else by the digest of its pixels), models, settings, and a view."""
+
+    picture: str
+    digest: str
+    pair: str
+    member: str
+    beside: str
+    conf: float
+    imgsz: int
+    head: str
+    iou: float
+    view: str
+
+
+def names_picture(fragment: str) -> bool:
+    """Whether what stands after the # is meant as a link of ours."""
+    given = parse_qs(fragment.lstrip("#")[:LONGEST])
+    return bool(given.get("picture") or given.get("digest"))
+
+
+def read_link(fragment: str) -> Link:
+    """The link that a fragment which names a picture holds.
+
+    Raises:
+        Refused: it names models that are not here, weights of one's own, or a number that is none.
+        ValueError: a setting out of range.
+    """
+    if len(fragment) > LONGEST:
+        raise Refused("link_broken")
+    given = {key: values[-1] for key, values in parse_qs(fragment.lstrip("#")).items()}
+    pair = given.get("pair", "photos")
+    if pair == OWN:
+        raise Refused("link_own")
+    if pair not in cards() and pair not in COCO:
+        raise Refused("link_pair")
+    member = given.get("member", halo_members(pair)[0])
+    beside = given.get("beside", "")
+    if member not in halo_members(pair) or (beside and beside not in all_members()):
+        raise Refused("link_pair")
+    try:
+        link = Link(
+            picture=given.get("picture", ""),
+            digest=given.get("digest", ""),
+            pair=pair,
+            member=member,
+            beside=beside,
+            conf=float(given.get("conf", 0.25)),
+            imgsz=int(given.get("imgsz", default_imgsz(pair))),
+            head=given.get("head", "one-to-many"),
+            iou=float(given.get("iou", 0.7)),
+            view=given.get("view", ""),
+        )
+    except ValueError:
+        raise Refused("link_broken") from None
+    from halo_vis.seen import Settings  # here: it imports torch, and the page starts before that
+
+    Settings(link.conf, link.iou, link.imgsz, link.head)
+    return link
