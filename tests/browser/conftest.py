@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from plain import Plain
+from playwright.sync_api import Browser, Page, Playwright, sync_playwright
+from ultralytics import ASSETS
 from visitor import open_page
 
+from halo_vis import Inspection, inspect, load_pair
+from halo_vis.bench.browser import BrowserMissing, start
+from halo_vis.bench.site import Site, page
+from halo_vis.seen import Answer
+
 REPOSITORY = Path(__file__).parent.parent.parent
-FLAGS = ["--no-sandbox", "--headless", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 
 
 @pytest.fixture(scope="session")
@@ -52,15 +57,21 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
+def playwright() -> Iterator[Playwright]:
+    """One for the whole session: a second one in the same thread is refused."""
+    with sync_playwright() as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def browser(playwright: Playwright) -> Iterator[Browser]:
     """Chromium of the system, without a window."""
-    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if path is None:
-        pytest.fail("Chromium is missing: run python tests/run.py, which installs it, or install it yourself")
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        yield chromium
-        chromium.close()
+    try:
+        started = start(playwright)
+    except BrowserMissing as error:
+        pytest.fail(str(error))
+    yield started
+    started.close()
 
 
 @pytest.fixture
@@ -70,3 +81,31 @@ def visit(browser: Browser, server: str) -> Iterator[Page]:
     yield page
     page.context.close()
     assert watch.problems == []
+
+
+@pytest.fixture(scope="session")
+def bus_seen() -> Inspection:
+    """bus.jpg with four boxes kept and one lost, another halo model beside it, and an answer made up for the test."""
+    pair, other = load_pair("photos"), load_pair("meadow")
+    door = Answer("door", (300.0, 200.0, 700.0, 760.0), (330.0, 440.0, 420.0, 560.0))
+    seen = inspect(pair, ASSETS / "bus.jpg", 0.8, device="cpu", answers=(door,))
+    return seen.with_beside(inspect(other, ASSETS / "bus.jpg", 0.5, pair.card.imgsz, device="cpu"))
+
+
+@pytest.fixture(scope="session")
+def site() -> Iterator[Site]:
+    """The viewer on plain pages of its own, and whatever payloads tests put beside them."""
+    with Site() as up:
+        for lang in ("en", "zh-CN"):
+            for theme in ("light", "dark"):
+                up.files[f"{lang}-{theme}.html"] = page(lang, theme)
+        yield up
+
+
+@pytest.fixture
+def plain(browser: Browser, site: Site, bus_seen: Inspection) -> Iterator[Plain]:
+    """A desktop visitor of a plain page that shows bus.jpg; at the end nothing may have gone wrong."""
+    visitor = Plain(browser, site)
+    visitor.show(bus_seen)
+    yield visitor
+    visitor.close()
