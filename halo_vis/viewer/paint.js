@@ -40,8 +40,8 @@
   /** Which of `count` colours stands for a value; NaN where none does. */
   const colorAt = (value, heat, count = 256) => Math.min(count - 1, Math.floor(position(value, heat) * count));
 
-  /** RGBA bytes of a map; NaN is transparent. @param {number|object} heat its scale (a number: linear, 0 to it) */
-  function pixels(values, heat, rgb, out = new Uint8ClampedArray(values.length * 4)) {
+  /** RGBA bytes of a map; NaN is transparent. @param {number|object} heat its scale (a number: linear, 0 to it) @param {number} [alpha] 0 to 255 */
+  function pixels(values, heat, rgb, out = new Uint8ClampedArray(values.length * 4), alpha = 255) {
     const scale = typeof heat === "number" ? { max: heat } : heat;
     for (let n = 0; n < values.length; n++) {
       const at = colorAt(values[n], scale);
@@ -50,7 +50,7 @@
       out[4 * n] = rgb[c];
       out[4 * n + 1] = rgb[c + 1];
       out[4 * n + 2] = rgb[c + 2];
-      out[4 * n + 3] = 255;
+      out[4 * n + 3] = alpha;
     }
     return out;
   }
@@ -74,10 +74,10 @@
   function drawHeat(ctx, heat, { rgb, diverging = rgb }, opacity, zoom) {
     if (ctx.drawMap) return void ctx.drawMap(heat, heat.diverging ? diverging : rgb, opacity, zoom); // an SVG takes the values
     const { small, target, image } = scratchOf(heat.cols, heat.rows);
-    pixels(heat.values, heat, heat.diverging ? diverging : rgb, image.data);
+    // The opacity is in the pixels: to enlarge a picture with a globalAlpha takes a software canvas three times as long.
+    pixels(heat.values, heat, heat.diverging ? diverging : rgb, image.data, Math.round(255 * opacity));
     target.putImageData(image, 0, 0);
     ctx.save();
-    ctx.globalAlpha = opacity;
     ctx.imageSmoothingEnabled = false;
     const { x, y, w, h } = heat.rect;
     ctx.drawImage(small, x * zoom, y * zoom, w * zoom, h * zoom);
