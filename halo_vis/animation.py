@@ -16,9 +16,9 @@ from PIL import Image
 from halo_vis import lettering
 from halo_vis.drawing import DIVERGING, PALETTE
 from halo_vis.figures import figure
-from halo_vis.heats import layer_of
 from halo_vis.panels import about
 from halo_vis.picture import reduced
+from halo_vis.places import layer_of
 from halo_vis.seen import Seen
 from halo_vis.view import View
 

@@ -7,8 +7,8 @@ import re
 import numpy as np
 
 from halo_vis import meadow
+from halo_vis.geometry import Answer
 from halo_vis.picture import Picture
-from halo_vis.seen import Answer
 
 _SCENE = re.compile(r"meadow-(\d{1,9})\.\w+")
 

@@ -8,10 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from halo_vis import animation, figures, single, table
-from halo_vis.heats import cell_at, differs, layer_of
+from halo_vis.heats import differs
 from halo_vis.inspection import Inspection
 from halo_vis.layout import Page
 from halo_vis.panels import about
+from halo_vis.places import cell_at, layer_of
 from halo_vis.view import View
 
 SHEETS = (".pdf", ".svg", ".png")  # files that can show several views

@@ -21,10 +21,11 @@ from matplotlib.patches import Rectangle
 from PIL.PngImagePlugin import PngInfo
 
 from halo_vis import drawing, lettering, panels
+from halo_vis.geometry import Box
 from halo_vis.layout import DPI, GAP, MARGIN, SMALL, Page
 from halo_vis.panels import Panel
 from halo_vis.picture import LONGEST_PHOTO, reduced
-from halo_vis.seen import Box, Seen
+from halo_vis.seen import Seen
 from halo_vis.view import Show, View, Zoom
 
 TALLEST = 8.6  # inches of photographs on one page; the small views below them get half as much

@@ -173,3 +173,18 @@ class Letterbox:
         y, _ = self.to_photo((first_y + np.arange(rows) + 0.5) * stride, 0)
         _, x = self.to_photo(0, (first_x + np.arange(cols) + 0.5) * stride)
         return ((y >= y1) & (y < y2))[:, None] & ((x >= x1) & (x < x2))[None]
+
+
+Box = tuple[float, float, float, float]  # xyxy
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A place where it is known where to look: a query whose centre lies in `where` should look at `region`.
+
+    Both are xyxy in photo pixels, half-open; a meadow's visited flower should look at its bee.
+    """
+
+    name: str
+    where: Box
+    region: Box

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from halo_vis.detections import Detections
 from halo_vis.geometry import Letterbox
 from halo_vis.maps import GlobalTrace, LevelTrace
+from halo_vis.places import SIDES, Layer, cell_at, layer_of, query_point
 from halo_vis.rows import Cells, Head
 from halo_vis.seen import Beside, Seen
-
-if TYPE_CHECKING:
-    from halo_vis.view import View
-
-SIDES = ("baseline", "halo")  # the left and the right panel
-Layer = LevelTrace | GlobalTrace
+from halo_vis.view import View
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,18 +66,6 @@ class Part:
     y: int
     x: int
     cells: Cells | None
-
-
-def layer_of(seen: Seen, level: str) -> Layer:
-    """The halo model's layer of that name: a halo level, or one of YOLO26's own.
-
-    Raises:
-        ValueError: it has none.
-    """
-    layers = {**seen.global_attention.get("halo", {}), **seen.trace}
-    if level not in layers:
-        raise ValueError(f"view: there is no level {level!r} here. Choose one of {', '.join(layers) or 'none'}.")
-    return layers[level]
 
 
 def detections_of(seen: Seen, view: View, side: str) -> Detections:
@@ -192,22 +175,6 @@ def _left_layer(seen: Seen, view: View, right: Layer) -> Layer | None:
     if (run := run_of(seen, view.left)) is not None:
         return run.trace.levels.get(view.level)
     return seen.global_attention.get("baseline", {}).get(view.left)
-
-
-def query_point(seen: Seen, found: Detections, index: int) -> tuple[float, float]:
-    """Where a detection was made, y and x in input pixels: its query's centre, or its own where that is not known."""
-    if found.queries:
-        level, y, x = found.queries[index]
-        stride = seen.trace[level].stride if level in seen.trace else 2 ** int(level[1:])
-        return (y + 0.5) * stride, (x + 0.5) * stride
-    x1, y1, x2, y2 = map(float, found.xyxy[index])
-    return seen.trace.letterbox.to_input((y1 + y2) / 2, (x1 + x2) / 2)
-
-
-def cell_at(layer: Layer, y: float, x: float) -> tuple[int, int]:
-    """The cell of a layer under a point of the input, kept inside the map."""
-    height, width = layer.grid.height, layer.grid.width
-    return min(max(int(y // layer.stride), 0), height - 1), min(max(int(x // layer.stride), 0), width - 1)
 
 
 def _values(part: Part, padding: bool | None = None) -> tuple[np.ndarray, int, int, float]:

@@ -15,9 +15,10 @@ from ultralytics.engine.results import Results
 from halo_vis import files, single
 from halo_vis.answers import known_answers
 from halo_vis.detections import Detections, match
+from halo_vis.geometry import Answer
 from halo_vis.pairs import Pair
 from halo_vis.picture import Picture, read_picture
-from halo_vis.seen import Answer, Beside, Seen, Settings, default_device
+from halo_vis.seen import Beside, Seen, Settings, default_device
 from halo_vis.trace import Trace, capture
 
 if TYPE_CHECKING:

@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from halo_vis.detections import Detections, Match
-from halo_vis.geometry import HaloGrid
-from halo_vis.heats import SIDES, Heat, Part, cell_at, detections_of, differs, heat, layer_of, part_of, run_of
+from halo_vis.geometry import Box, HaloGrid
+from halo_vis.heats import Heat, Part, detections_of, differs, heat, part_of, run_of
 from halo_vis.maps import GlobalTrace, LevelTrace
+from halo_vis.places import SIDES, cell_at, layer_of
 from halo_vis.rows import Head, head_number
-from halo_vis.seen import Box, Seen, provenance
+from halo_vis.seen import Seen, provenance
 from halo_vis.view import Show, View
 from halo_vis.viewer import VERSION
 

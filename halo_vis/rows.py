@@ -7,14 +7,10 @@ map in a global one. What the two have in common is here; how the weights come a
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from halo_vis.geometry import Letterbox
-
-if TYPE_CHECKING:
-    from halo_vis.seen import Answer
+from halo_vis.geometry import Answer, Letterbox
 
 OF = ("weight", "contribution")  # what is scored and shipped
 ALL_OF = (*OF, "content", "position")

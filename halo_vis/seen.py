@@ -10,6 +10,7 @@ import ultralytics
 
 from halo_vis import __version__
 from halo_vis.detections import Detections, Match
+from halo_vis.geometry import Answer
 from halo_vis.maps import GlobalTrace
 from halo_vis.pairs import Card
 from halo_vis.picture import Picture
@@ -49,21 +50,6 @@ class Settings:
         if not _is_there(self.device):
             there = ", or ".join(dict.fromkeys(("cpu", default_device())))
             raise ValueError(f"device {self.device!r} is not on this machine. Use {there}.")
-
-
-Box = tuple[float, float, float, float]  # xyxy
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A place where it is known where to look: a query whose centre lies in `where` should look at `region`.
-
-    Both are xyxy in photo pixels, half-open; a meadow's visited flower should look at its bee.
-    """
-
-    name: str
-    where: Box
-    region: Box
 
 
 @dataclass(frozen=True, eq=False)

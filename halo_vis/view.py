@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 import numpy as np
 
 from halo_vis.drawing import COLOUR_MAPS
-from halo_vis.heats import SIDES, cell_at, layer_of, query_point
+from halo_vis.places import SIDES, cell_at, layer_of, query_point
 from halo_vis.rows import ALL_OF, Head, head_number
 from halo_vis.seen import Seen
 

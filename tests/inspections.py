@@ -10,8 +10,8 @@ from samples import picture, random_model
 from ultralytics import YOLO
 
 from halo_vis import Inspection, inspect
+from halo_vis.geometry import Answer
 from halo_vis.pairs import Card, Pair
-from halo_vis.seen import Answer
 
 MEMBERS = {"baseline": {"sha256": "b"}, "halo": {"sha256": "h"}, "article": {"sha256": "a"}}
 

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from rows_oracle import CASES, HEADS, all_cells, slow_row, trace
 
-from halo_vis.geometry import Letterbox
+from halo_vis.geometry import Answer, Letterbox
 from halo_vis.maps import GlobalTrace, LevelTrace
-from halo_vis.seen import Answer
 
 # A photo of 75 x 130 pixels, enlarged 1.6 times, with bars above, below, left and right.
 BOX = Letterbox(75, 130, 144, 256, 120, 208, 12, 24)

@@ -18,7 +18,7 @@ from visitor import open_page
 from halo_vis import Inspection, inspect, load_pair
 from halo_vis.bench.browser import BrowserMissing, start
 from halo_vis.bench.site import Site, page
-from halo_vis.seen import Answer
+from halo_vis.geometry import Answer
 
 REPOSITORY = Path(__file__).parent.parent.parent
 
