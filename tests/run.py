@@ -28,6 +28,12 @@ def find(names: tuple[str, ...]) -> str | None:
     return next(filter(None, map(shutil.which, names)), None)
 
 
+def has_chinese_font() -> bool:
+    """Whether figures can show Chinese names."""
+    listed = subprocess.run(["fc-list", ":lang=zh"], capture_output=True, check=False) if find(("fc-list",)) else None
+    return bool(listed and listed.stdout.strip())
+
+
 def install(missing: list[str]) -> None:
     """Install system packages with apt, as root or through sudo; exits with what to do where that is not possible."""
     rights = [] if hasattr(os, "geteuid") and os.geteuid() == 0 else ["sudo", "-n"]
@@ -44,6 +50,8 @@ def install(missing: list[str]) -> None:
 def main() -> int:
     """Get what is missing, run everything, end with the first failure's status."""
     missing = [package for names, package in SYSTEM.items() if not find(names)]
+    if not has_chinese_font():
+        missing += ["fontconfig", "fonts-noto-cjk"]
     if missing:
         print(f"Missing on this machine: {', '.join(missing)}. Installing from the system's packages.", flush=True)
         install(missing)
