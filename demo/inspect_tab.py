@@ -248,6 +248,8 @@ class InspectTab:
             path = self.service.linked(link.digest, link.picture)
             if path is None and example is not None:
                 path = example.path(self.service.examples)
+                if link.digest and link.digest != self.service.digest(path):
+                    path = None  # another picture of the same name was meant
             if path is None:
                 raise guards.Refused("link_gone")
             member, _, card, _ = self.on_pair(link.pair, lang)
@@ -264,10 +266,7 @@ class InspectTab:
                 self._settings(link.conf, link.imgsz, link.head, link.iou, "auto"),
                 self._beside(link.beside, None, None),
             )
-            if link.digest and link.digest != seen.picture.digest:
-                raise guards.Refused("link_gone")  # an example has the name of the picture that was meant
-            value = self.service.publish(seen, link.view)
-            result = value, status(self._done(seen, lang)), seen
+            result = self.service.publish(seen, link.view), status(self._done(seen, lang)), seen
         except Exception as error:
             result = gr.skip(), problem(error, lang), gr.skip()
         yield (*nothing, *(result if still_wanted() else (gr.skip(),) * 3))

@@ -114,6 +114,13 @@ class Service:
         self.pictures.keep(picture, read.digest)
         return seen
 
+    @staticmethod
+    def digest(picture: Path) -> str:
+        """The digest of a picture's pixels, which links name it by."""
+        from halo_vis.picture import read_picture
+
+        return read_picture(picture).digest
+
     def linked(self, digest: str, name: str) -> Path | None:
         """The picture of a link, put under its name where Gradio may serve it from; None where it is gone."""
         kept = self.pictures.find(digest)

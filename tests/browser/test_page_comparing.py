@@ -179,6 +179,7 @@ def test_a_damaged_link_is_said_to_be_one(browser: Browser, server: str) -> None
         ("picture=<img src=x onerror=alert(1)>&conf=lots", "damaged"),
         ("picture=a.png&pair=nobody", "not here"),
         ("picture=bus.jpg&imgsz=99999999999999999999", "imgsz must be a multiple of 32"),
+        (f"picture=bus.jpg&digest={'0' * 64}", "no longer here"),  # not the example of that name
         ("picture=a.png&pair=own", "someone's own weights"),
         ("picture=bus.jpg&view=level%3D<script>%26y%3D-1", "boxes"),
     ):
