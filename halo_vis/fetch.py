@@ -1,4 +1,4 @@
-"""Official YOLO26 weights: found on disk, or fetched when a person asks for it.
+"""Files of Ultralytics' releases, such as official YOLO26 weights: on disk, or fetched when a person asks for it.
 
 The release's metadata names size and sha256 of every file; both are checked before a file takes its place. Where the
 metadata gives no digest, none is invented: the digest of the first download is written down beside the file and every
@@ -93,11 +93,23 @@ def official_weights(
             f"{name} is not on this machine (looked for {kept}). Ask for the download (fetch=True, --fetch, or "
             "the box under More on the page), or put the file there."
         )
-    deadline = time.monotonic() + limit_s
     release = release or os.environ.get("HALO_VIS_RELEASE") or RELEASE
+    return kept, release_file(name, kept, release, limit_s=limit_s, progress=progress)
+
+
+def release_file(
+    name: str, kept: Path, release: str, *, limit_s: float = 300.0, progress: Callable[[int, int], None] | None = None
+) -> str:
+    """Have the file `name` of a release at `kept`: the one that is there, checked again, or fetched.
+
+    Returns a sentence on where it comes from. Args and errors are those of `official_weights`; `release` is the URL of
+    the release's metadata.
+    """
+    if kept.is_file():
+        return _check_kept(kept)
+    deadline = time.monotonic() + limit_s
     entry = _release_entry(name, release, deadline)
-    origin = _download(entry, kept, deadline, progress)
-    return kept, str(origin)
+    return str(_download(entry, kept, deadline, progress))
 
 
 def _elsewhere(name: str) -> list[Path]:
