@@ -1,8 +1,9 @@
-"""The command line: python -m halo_vis inspect | figure | pairs | train | meadow | bench | yolo."""
+"""The command line: python -m halo_vis inspect | figure | pairs | train | compare | meadow | bench | yolo."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -98,21 +99,42 @@ def _folder_name(path: Path, pictures: list[Path]) -> str:
 
 def _train(args: argparse.Namespace) -> int:
     """Write a run folder, or run one."""
-    from halo_vis.training.recipe import RECIPES
-    from halo_vis.training.worker import run, write_run
+    from halo_vis.training.worker import run
 
     folder = args.folder
     if args.recipe:
-        if args.recipe not in RECIPES:
-            raise ValueError(f"no recipe named {args.recipe!r}; there are {', '.join(RECIPES)}.")
         if not args.out:
             raise ValueError("train --recipe NAME needs --out RUN_FOLDER.")
-        folder = write_run(RECIPES[args.recipe], args.out)
+        folder = _write_run(args.recipe, args.out)
     if folder is None:
         raise ValueError("train needs a run folder, or --recipe NAME --out RUN_FOLDER.")
     for name, weights in run(folder, args.member or None, args.device or "", args.threads).items():
         print(f"{name}: {weights}")
     return 0
+
+
+def _write_run(recipe: str, folder: Path) -> Path:
+    """A run folder from the name of a recipe, or from a plan that the page saved as YAML; one that is there goes on."""
+    from halo_vis.training.begin import create
+    from halo_vis.training.plan import Plan
+    from halo_vis.training.recipe import RECIPES
+    from halo_vis.training.worker import read_run, write_run
+
+    if recipe in RECIPES:
+        return write_run(RECIPES[recipe], folder)
+    if not Path(recipe).is_file():
+        raise ValueError(f"no recipe named {recipe!r}; there are {', '.join(RECIPES)}, or the file of a saved plan.")
+    plan = Plan.from_yaml(Path(recipe).read_text(encoding="utf-8"))
+    if (folder / "run.yaml").is_file():
+        read_run(folder)
+        saved = folder / "plan.yaml"
+        if not saved.is_file() or Plan.from_yaml(saved.read_text(encoding="utf-8")) != plan:
+            raise FileExistsError(f"{folder} holds another run. Choose a new folder for --out.")
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    runs = Path(os.environ.get("HALO_VIS_RUNS", folder.parent))
+    made = create(plan, runs, runs.parent / "datasets", into=folder)
+    return made.path
 
 
 def _meadow(args: argparse.Namespace) -> int:
@@ -126,11 +148,25 @@ def _meadow(args: argparse.Namespace) -> int:
 
 
 def _bench(args: argparse.Namespace) -> int:
-    """Measure the viewer in the system's browser."""
+    """Measure the viewer in the system's browser, or the training worker."""
+    if args.what == "training":
+        from halo_vis.bench import training
+
+        plan = training.Plan(
+            args.repeats, args.member, args.epochs, args.train, imgsz=args.imgsz, batch=args.batch, device=args.device
+        )
+        return training.run(plan, args.json)
     from halo_vis.bench.viewer import Plan, run
 
     larger = tuple(s for s in args.larger.split(",") if s)
     return run(Plan(args.pictures, args.positions, args.frames, larger), args.json)
+
+
+def _compare(args: argparse.Namespace) -> int:
+    """Print what finished runs came to, side by side."""
+    from halo_vis.training.outcome import compare_command
+
+    return compare_command(args)
 
 
 def _pairs(args: argparse.Namespace) -> int:
@@ -171,12 +207,16 @@ def parser() -> argparse.ArgumentParser:
 
     p = commands.add_parser("train", help="train the members of a pair: run a folder, or write one from a recipe")
     p.add_argument("folder", nargs="?", type=Path, metavar="RUN_FOLDER", help="a run folder")
-    p.add_argument("--recipe", help="photos, meadow, smoke")
+    p.add_argument("--recipe", help="photos, meadow, smoke, or the YAML of a plan that the page saved")
     p.add_argument("--out", type=Path, help="the run folder to write")
     p.add_argument("--member", action="append", help="only this member (may be repeated)")
     p.add_argument("--device", help="as Ultralytics takes it")
     p.add_argument("--threads", type=int, default=0, help="CPU threads (default: Ultralytics' choice)")
     p.set_defaults(run=_train)
+
+    p = commands.add_parser("compare", help="the members of finished runs side by side, as a Markdown table")
+    p.add_argument("folders", nargs="+", type=Path, metavar="RUN_FOLDER", help="run folders")
+    p.set_defaults(run=_compare)
 
     p = commands.add_parser("meadow", help="does attention fall on the bee? scored against a randomised control")
     p.add_argument("--pair", default="meadow", help="a pair trained on the meadow")
@@ -187,14 +227,23 @@ def parser() -> argparse.ArgumentParser:
     p = commands.add_parser("pairs", help="the bundled pairs and what is known of them")
     p.set_defaults(run=_pairs)
 
-    p = commands.add_parser("bench", help="measure the viewer in the system's Chromium")
-    p.add_argument("what", choices=["viewer"], help="what to measure")
+    p = commands.add_parser("bench", help="measure the viewer in the system's Chromium, or the training worker")
+    p.add_argument("what", choices=["viewer", "training"], help="what to measure")
     p.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     p.add_argument("--pictures", type=int, default=500, help="pictures shown in a row (default 500)")
     p.add_argument("--positions", type=int, default=300, help="pointer positions for each view and level (default 300)")
     p.add_argument("--frames", type=int, default=300, help="frames of each hover (default 300)")
     p.add_argument("--larger", default="s", help="scales whose payload is measured too, as s,m,l,x (default s)")
     p.set_defaults(run=_bench)
+
+    t = p.add_argument_group("training", "the worker against Ultralytics' own command, interleaved")
+    t.add_argument("--repeats", type=int, default=5, help="runs of each (default 5)")
+    t.add_argument("--member", default="halo", help="baseline or halo (default halo)")
+    t.add_argument("--epochs", type=int, default=4, help="of each run (default 4)")
+    t.add_argument("--train", type=int, default=96, help="meadow scenes (default 96)")
+    t.add_argument("--imgsz", type=int, default=160, help="pixels (default 160)")
+    t.add_argument("--batch", type=int, default=8, help="pictures (default 8)")
+    t.add_argument("--device", default="", help="as Ultralytics takes it")
 
     commands.add_parser("yolo", help="the yolo command line with HaloAttention known", add_help=False)
     return top

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
 import tempfile
 import threading
@@ -16,11 +18,13 @@ from ultralytics import YOLO
 from ultralytics.nn import tasks
 
 from halo_vis.attention import HaloAttention, RelPosEmb
-from halo_vis.fetch import official_weights
+from halo_vis.fetch import data_folder, official_weights
 from halo_vis.transplant import SCALES, architecture_of, build, transplant
 from halo_vis.weights import Header, WeightsError, file_hash, read_weights
 
 BUNDLED = Path(__file__).parent.parent / "assets" / "pairs"
+RUN = "run:"  # what the names of finished runs' pairs start with
+_RUN_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")  # the name of a folder, which leads nowhere else
 FORM_TITLES = {"residual": "HaloAttention, residual", "article": "HaloAttention, article's form"}
 
 
@@ -87,15 +91,18 @@ def load_pair(
     baseline: str | Path | None = None,
     halo: str | Path | None = None,
     fetch: bool = False,
+    runs: str | Path | None = None,
 ) -> Pair:
     """Load a pair.
 
     Args:
-        name: a bundled pair ("photos", "meadow"), or "coco", "coco-n", ... for the official weights.
+        name: a bundled pair ("photos", "meadow"), "coco", "coco-n", ... for the official weights, or "run:ID" for what
+            a finished run has trained.
         member: which halo model, where the pair has several ("halo", "article").
         baseline, halo: instead of a name, files of one's own (.safetensors of HaloVis, or .pt, read by the restricted
             loader). Without `halo`, the baseline is transplanted.
         fetch: allow the download of official weights that are not on this machine.
+        runs: the folder that holds the run folders; None: see :func:`runs_folder`.
 
     Raises:
         PairError: unknown name or member, or models that do not belong together.
@@ -107,6 +114,8 @@ def load_pair(
         return _own_pair(Path(baseline), None if halo is None else Path(halo))
     if baseline is not None or halo is not None:
         raise PairError("load_pair takes a name or files, not both.")
+    if name.startswith(RUN):
+        return _run_pair(name, member, runs_folder() if runs is None else Path(runs))
     if name.split("-")[0] == "coco":
         return _coco_pair(name, fetch)
     cards = bundled_pairs()
@@ -144,6 +153,48 @@ def _coco_pair(name: str, fetch: bool) -> Pair:
         },
     )
     return Pair(card, model, transplant(model))
+
+
+def runs_folder() -> Path:
+    """Where run folders lie: HALO_VIS_RUNS, else "runs" in HALO_VIS_DATA, else where programs keep a person's data."""
+    if runs := os.environ.get("HALO_VIS_RUNS"):
+        return Path(runs).expanduser()
+    if os.environ.get("HALO_VIS_DATA"):
+        return data_folder() / "runs"
+    # As the page has it: runs outlive a cache.
+    home = os.environ.get("LOCALAPPDATA") if os.name == "nt" else os.environ.get("XDG_DATA_HOME")
+    return (Path(home) if home and Path(home).is_absolute() else Path.home() / ".local/share") / "halo_vis" / "runs"
+
+
+def _run_pair(name: str, member: str, runs: Path) -> Pair:
+    """What a finished run has trained, as its pair.json says."""
+    run_id = name.removeprefix(RUN)
+    folder = (runs / run_id).resolve() if _RUN_ID.fullmatch(run_id) else None
+    if folder is None or folder.parent != runs.resolve() or not (folder / "pair.json").is_file():
+        raise PairError(f"no finished run {run_id!r:.80} in {runs.name}. Choose another pair, or let the run finish.")
+    try:
+        info = json.loads((folder / "pair.json").read_text(encoding="utf-8"))
+        members = {str(k): dict(v) for k, v in info["members"].items()}
+        card = Card(name, str(info["title"]) or run_id, int(info["imgsz"]), str(info["note"]), members=members)
+        files = {"baseline": info["baseline"], member: members[member].get("file") if member in members else None}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise PairError(f"{name}: its pair.json is damaged ({type(error).__name__}). Run the worker again.") from error
+    if member == "baseline" or member not in members:
+        have = sorted(set(members) - {"baseline"})
+        raise PairError(f"pair {name!r} has no halo member {member!r:.80}: choose one of {have}.")
+    paths = {m: _inside(folder, file, name) for m, file in files.items() if file is not None}
+    pair = _own_pair(paths["baseline"], paths.get(member))
+    for m, path in paths.items():
+        members[m] = members[m] | {"sha256": file_hash(path)}
+    return replace(pair, card=card, member=member)
+
+
+def _inside(folder: Path, file: object, name: str) -> Path:
+    """A weights file that a pair.json names, which has to lie in its own run folder."""
+    path = (folder / str(file)).resolve()
+    if path.suffix != ".safetensors" or not path.is_relative_to(folder):
+        raise PairError(f"{name}: its pair.json names {str(file)!r:.80}, which is no .safetensors file of this run.")
+    return path
 
 
 def _own_pair(baseline: Path, halo: Path | None) -> Pair:

@@ -221,18 +221,64 @@ def transplant(donor: YOLO | nn.Module, form: str = "residual", **geometry: obje
             f"{len(foreign)} no place (for example {sorted(missing | foreign)[0]}). "
             "Pass the model as Ultralytics loads it."
         )
+    return _planted(grown, donor, placed, moved)
+
+
+@torch.no_grad()
+def without_halo(model: YOLO | nn.Module) -> YOLO | nn.Module:
+    """A halo model's weights in the stock architecture, its halo layers taken out; the model is left as it is.
+
+    The inverse of :func:`transplant`: ``without_halo(transplant(m))`` gives m's outputs bit for bit. Of a model whose
+    halo layers have learned, it is the rest of the network, which has learned to work with them: no trained baseline.
+
+    Args:
+        model: a `YOLO` with halo layers, or the model inside one; not fused.
+
+    Returns:
+        The same kind of object, with the model's dtype, device, names and mode.
+
+    Raises:
+        ValueError: the model has no halo layers, is fused, or is no YOLO26.
+    """
+    full = model.model if isinstance(model, YOLO) else model
+    architecture = architecture_of(full)
+    if architecture.form == "baseline":
+        raise ValueError("without_halo: the model has no halo layers. Pass a halo model, or use this one as it is.")
+    stock = build(replace(architecture, form="baseline"), names=getattr(full, "names", None))
+    _, moved = insert_halo(stock.model.yaml, [], architecture.levels)
+    back = {new: old for old, new in moved.items()}
+    halo = {m.i for m in full.model if isinstance(m, HaloAttention)}
+    rest = {k: v for k, v in full.state_dict().items() if int(k.split(".")[1]) not in halo}
+    shapes = {k: v.shape for k, v in stock.model.state_dict().items()}
+    placed = moved_state(rest, back)
+    odd = shapes.keys() ^ placed.keys() | {k for k, v in placed.items() if shapes.get(k) != v.shape}
+    if odd:
+        why = "it is fused (YOLO.predict fuses a copy, not the model)" if full.is_fused() else "its layers differ"
+        raise ValueError(
+            f"without_halo: the model is not a YOLO26{architecture.scale} with halo layers: {why}. {len(odd)} tensors "
+            f"have no place or no source (for example {sorted(odd)[0]}). Pass the model as it was loaded."
+        )
+    return _planted(stock, model, placed, back)
+
+
+def _planted(
+    made: YOLO, source: YOLO | nn.Module, placed: dict[str, torch.Tensor], moved: dict[int, int]
+) -> YOLO | nn.Module:
+    """A newly built model with the source's tensors, dtype, device and mode; the same kind of object as the source.
+
+    Args:
+        placed: the tensors under the new model's names.
+        moved: index of a layer of the source -> its index in the new model; what is not in it has no place there.
+    """
+    model = source.model if isinstance(source, YOLO) else source
     first = next(model.parameters())
-    grown.model.to(device=first.device, dtype=first.dtype)
-    grown.model.load_state_dict(placed, strict=False)
-    grown.model.train(model.training)
-    grown.model.model[-1].end2end = getattr(model.model[-1], "end2end", False)
-    for parameter, source in ((grown.model.get_parameter(k), v) for k, v in _parameters(model, moved)):
-        parameter.requires_grad_(source.requires_grad)
+    made.model.to(device=first.device, dtype=first.dtype)
+    made.model.load_state_dict(placed, strict=False)
+    made.model.train(model.training)
+    made.model.model[-1].end2end = getattr(model.model[-1], "end2end", False)
+    parameters = {k: v for k, v in model.named_parameters() if int(k.split(".")[1]) in moved}
+    for key, parameter in moved_state(parameters, moved).items():
+        made.model.get_parameter(key).requires_grad_(parameter.requires_grad)
     # A truthy ckpt is what makes YOLO.train() start from these weights instead of building the model afresh.
-    grown.ckpt = {"model": grown.model}
-    return grown if isinstance(donor, YOLO) else grown.model
-
-
-def _parameters(model: nn.Module, moved: dict[int, int]) -> list[tuple[str, nn.Parameter]]:
-    """The donor's parameters under their new names."""
-    return list(moved_state(dict(model.named_parameters()), moved).items())
+    made.ckpt = {"model": made.model}
+    return made if isinstance(source, YOLO) else made.model

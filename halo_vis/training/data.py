@@ -8,9 +8,10 @@ from pathlib import Path
 
 import cv2
 import ultralytics
-from ultralytics.utils import SETTINGS, YAML
+from ultralytics.utils import YAML
 
 from halo_vis import meadow
+from halo_vis.datasets.builtin import builtin, find, places
 from halo_vis.training.recipe import Recipe
 
 PHOTO_BOXES = Path(__file__).parent / "photos.yaml"
@@ -23,15 +24,9 @@ def find_coco8() -> Path:
     Raises:
         FileNotFoundError: it is in none of the places; says which they are.
     """
-    places = [
-        Path(os.environ.get("HALO_VIS_TEST_DATA", "../shared/data")) / "coco8",
-        Path(SETTINGS["datasets_dir"]) / "coco8",
-        Path("datasets/coco8"),
-    ]
-    for place in places:
-        if (place / "images").is_dir():
-            return place.resolve()
-    looked = ", ".join(str(p) for p in places)
+    if (found := find("coco8")) is not None:
+        return found
+    looked = ", ".join(str(p) for p in places("coco8"))
     raise FileNotFoundError(
         f"coco8 is not on this machine (looked in {looked}). Download Ultralytics' coco8 there, or set "
         "HALO_VIS_TEST_DATA to the folder that holds it."
@@ -41,9 +36,12 @@ def find_coco8() -> Path:
 def prepare(recipe: Recipe, folder: Path) -> Path:
     """Lay the recipe's data into `folder`; returns the data YAML, with absolute paths and nothing to download."""
     if recipe.data == "meadow":
-        return meadow.write_dataset(folder, **recipe.sizes, seed=recipe.seed)
+        seed = recipe.seed if recipe.data_seed is None else recipe.data_seed
+        return meadow.write_dataset(folder, **recipe.sizes, seed=seed)
     if recipe.data == "photos":
         return photos(folder)
+    if recipe.data in ("coco8", "coco128"):
+        return builtin(recipe.data, folder)
     return Path(recipe.data).resolve()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 
+from halo_vis.training.plan import TRAINED
 from halo_vis.transplant import FORMS
 
 # Neither mosaic nor scaling: both cut scenes apart, and what makes a flower "visited" would be left outside.
@@ -29,6 +30,15 @@ class Recipe:
             One argument is ours: ``running_statistics`` keeps the batch norms in evaluation mode.
         common: arguments that all stages share.
         sizes: for generated data, the number of scenes per split.
+        data_seed: of generated data; None: `seed`.
+        geometry: of the halo layers: block_size, halo_size, dim_head, heads, levels, where they are not the usual ones.
+        trained: "all"; "halo": the halo layers alone; "halo+head": these and the detection head. What a member has
+            not of these stays as it started.
+        validate: measure on the validation split after every epoch.
+        probe: None, or (y, x) of the query whose attention is kept after every epoch, in pixels of the probe's
+            picture; (-1, -1): a labelled object of it.
+        longest_s: seconds that the run may take in all; 0: no limit.
+        device, threads: where it is trained, if the command does not say.
     """
 
     name: str
@@ -43,6 +53,15 @@ class Recipe:
     seed: int = 0
     held_out: bool = True
     about: str = ""
+    data_seed: int | None = None
+    geometry: dict = field(default_factory=dict)
+    trained: str = "all"
+    validate: bool = False
+    probe: tuple[float, float] | None = None
+    longest_s: float = 0.0
+    trackers: tuple[str, ...] = ()
+    device: str = ""
+    threads: int = 0
 
     def __post_init__(self) -> None:
         """Refuse what cannot be run."""
@@ -51,11 +70,19 @@ class Recipe:
         for member, form in self.members.items():
             if form not in FORMS:
                 raise ValueError(f"recipe {self.name!r}: form of {member!r} must be one of {FORMS}, got {form!r}.")
-        object.__setattr__(self, "stages", tuple(self.stages))
+        if self.trained not in TRAINED:
+            raise ValueError(f"recipe {self.name!r}: trained must be one of {TRAINED}, got {self.trained!r}.")
+        for name in ("stages", "trackers", "probe"):
+            value = getattr(self, name)
+            object.__setattr__(self, name, None if value is None else tuple(value))
 
     def as_dict(self) -> dict:
         """Plain values, for YAML."""
-        return asdict(self) | {"stages": list(self.stages)}
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+    def epochs(self) -> int:
+        """Of all stages together."""
+        return sum({**self.common, **stage}["epochs"] for stage in self.stages)
 
 
 RECIPES = {

@@ -1,0 +1,198 @@
+"""The worker as it is launched: stopped gracefully, told to end, killed, short of memory and of disk; and resumed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from waiting import until
+
+from halo_vis.training.begin import create
+from halo_vis.training.plan import Plan
+from halo_vis.training.run_folder import RunFolder
+from halo_vis.weights import read_weights
+
+REPOSITORY = Path(__file__).parent.parent
+TINY = Plan.from_dict(
+    {
+        "start": "pair:meadow", "meadow_train": 8, "meadow_val": 4, "meadow_test": 4, "epochs": 4, "imgsz": 64,
+        "batch": 4, "nbs": 4, "lr0": 1e-4, "warmup_epochs": 0.0, "device": "cpu", "threads": 1,
+    }
+)  # fmt: skip
+
+
+def launch(run: RunFolder, limit: Callable[[], None] | None = None) -> subprocess.Popen:
+    """`python -m halo_vis train RUN_FOLDER`, its words in the run's log."""
+    environment = {k: v for k, v in os.environ.items() if k != "PYTEST_CURRENT_TEST"} | {"PYTHONPATH": str(REPOSITORY)}
+    with run.log.open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "halo_vis", "train", str(run.path)],
+            cwd=run.path, env=environment, stdout=log, stderr=subprocess.STDOUT, preexec_fn=limit,
+        )  # fmt: skip
+
+
+def epochs(run: RunFolder, member: str) -> list[int]:
+    """The numbers of the epochs that were reported, in order."""
+    return [e["epoch"] for e in run.events() if e.get("kind") == "epoch" and e["member"] == member]
+
+
+def has_epochs(run: RunFolder, member: str, count: int) -> Callable[[], bool]:
+    return lambda: len(epochs(run, member)) >= count
+
+
+def test_stopped_told_killed_and_resumed(tmp_path: Path) -> None:
+    """Three interruptions of three kinds, and the run ends with as many epochs as asked, for both members."""
+    run = create(TINY, tmp_path / "runs", tmp_path / "datasets")
+    assert run.state() == "new"
+
+    # A STOP file: the epoch in progress is finished and kept.
+    process = launch(run)
+    until(has_epochs(run, "baseline", 1), process)
+    run.stop_file.touch()
+    assert process.wait(120) == 0, run.log_tail(3000)
+    assert run.state() == "stopped"
+    gracefully = epochs(run, "baseline")
+    assert gracefully == list(range(1, len(gracefully) + 1))
+    assert len(gracefully) < TINY.epochs
+    assert not run.weights("baseline").exists()
+
+    # SIGTERM: at once; what was whole stays.
+    process = launch(run)
+    until(has_epochs(run, "baseline", len(gracefully) + 1), process)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(120) == 0, run.log_tail(3000)
+    assert run.state() == "stopped"
+    told = epochs(run, "baseline")
+    assert told[: len(gracefully) + 1] == [*gracefully, len(gracefully) + 1]  # it went on, it did not begin again
+
+    # SIGKILL, in the second member.
+    process = launch(run)
+    until(has_epochs(run, "halo", 1), process)
+    process.kill()
+    process.wait(60)
+    assert run.json("status.json")["state"] == "running"  # the lie that a killed process leaves
+    assert run.state() == "interrupted"
+
+    process = launch(run)
+    assert process.wait(240) == 0, run.log_tail(3000)
+    assert run.state() == "finished"
+    for member in ("baseline", "halo"):
+        assert sorted(set(epochs(run, member))) == [1, 2, 3, 4]
+        _, header = read_weights(run.weights(member))
+        assert header.provenance["epochs"] == 4
+        frames = {line["epoch"]: line for line in run.lines(run.attention(member))}
+        # One before training, one after every epoch; SIGKILL may fall between a checkpoint and its frame.
+        assert {0, 4} <= set(frames) <= {0, 1, 2, 3, 4}
+        assert len(frames) >= 4
+    assert set(frames[0]["levels"]) == {"P3", "P4", "P5", "layer10", "layer22"}
+    status = run.json("status.json")
+    assert status["done"] == 1.0
+    assert {m["name"] for m in run.json("comparison.json")["members"]} == {"baseline", "halo"}
+    assert set(run.json("pair.json")) >= {"baseline", "halo", "imgsz", "title"}
+
+
+def test_only_the_halo_layers(tmp_path: Path) -> None:
+    """Trained: halo. All other tensors are the start's, bit for bit; the baseline is measured, not trained."""
+    plan = replace(TINY, trained="halo", epochs=1, lr0=0.01)
+    run = create(plan, tmp_path / "runs", tmp_path / "datasets")
+    process = launch(run)
+    assert process.wait(240) == 0, run.log_tail(3000)
+    before = read_weights(run.start("halo"))[0].model.state_dict()
+    after = read_weights(run.weights("halo"))[0].model.state_dict()
+    changed = {key.split(".")[1] for key in after if not torch.equal(before[key], after[key])}
+    assert changed == {"17", "21", "25"}
+    first, second = (read_weights(p)[0].model.state_dict() for p in (run.start("baseline"), run.weights("baseline")))
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert json.loads(run.weights("baseline").with_suffix(".json").read_text())["trained"] == "nothing"
+    assert epochs(run, "baseline") == []
+
+
+def test_too_little_memory_says_so_and_names_a_smaller_batch(tmp_path: Path) -> None:
+    """An allocation that the machine refuses: the state is failed, the batch halved in the advice, nothing hangs."""
+    resource = pytest.importorskip("resource", reason="limits of a process are set by Unix alone")
+    plan = replace(TINY, batch=64, nbs=64, imgsz=640, meadow_train=64, meadow_val=1, member="baseline", epochs=1)
+    run = create(plan, tmp_path / "runs", tmp_path / "datasets")
+    room = 9 * 2**30  # bytes of addresses: a process with torch takes 6 to 7 of them before it does anything
+
+    process = launch(run, lambda: resource.setrlimit(resource.RLIMIT_AS, (room, room)))
+    assert process.wait(400) != 0
+    assert run.state() == "failed", run.log_tail(3000)
+    error = run.json("status.json")["error"]
+    assert error["kind"] == "memory", error
+    assert error["batch"] == 32
+    assert "32" in error["next"]
+
+
+def test_a_full_disk_fails_and_can_be_resumed(tmp_path: Path) -> None:
+    """The checkpoint of the second epoch finds no room: the first one's is whole, and the run goes on from it."""
+    run = create(replace(TINY, member="halo"), tmp_path / "runs", tmp_path / "datasets")
+    out = run.path / "out" / "halo" / "stage0" / "weights"
+    process = launch(run)
+    until(has_epochs(run, "halo", 1), process)
+    (out / "last.partial").unlink(missing_ok=True)
+    (out / "last.partial").symlink_to("/dev/full")  # every write to it ends in ENOSPC
+    assert process.wait(120) == 2, run.log_tail(3000)
+    assert run.state() == "failed"
+    assert run.json("status.json")["error"]["kind"] == "disk"
+    whole = len(epochs(run, "halo"))
+    assert 1 <= whole < TINY.epochs
+
+    process = launch(run)
+    assert process.wait(240) == 0, run.log_tail(3000)
+    assert run.state() == "finished"
+    assert epochs(run, "halo") == [1, 2, 3, 4]
+
+
+def test_two_workers_on_one_folder(tmp_path: Path) -> None:
+    """The second ends with a clear line and leaves the first and its state alone."""
+    run = create(replace(TINY, member="halo"), tmp_path / "runs", tmp_path / "datasets")
+    first = launch(run)
+    until(lambda: run.state() == "running" and "epoch" in run.json("status.json"), first)
+    second = subprocess.run(
+        [sys.executable, "-m", "halo_vis", "train", str(run.path)],
+        cwd=REPOSITORY, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert second.returncode == 2
+    assert f"trained by another process ({first.pid})" in second.stderr
+    assert run.state() == "running"
+    assert run.process()["pid"] == first.pid
+    first.terminate()
+    assert first.wait(60) == 0
+    assert run.state() == "stopped"
+
+
+def test_a_damaged_checkpoint_starts_the_stage_again(tmp_path: Path) -> None:
+    """Half a file where last.pt was: no crash, no silent success; the stage begins anew and ends whole."""
+    run = create(replace(TINY, member="baseline", epochs=2), tmp_path / "runs", tmp_path / "datasets")
+    process = launch(run)
+    until(has_epochs(run, "baseline", 1), process)
+    process.kill()
+    process.wait(60)
+    last = run.path / "out" / "baseline" / "stage0" / "weights" / "last.pt"
+    until(last.exists)
+    last.write_bytes(last.read_bytes()[:5000])
+    process = launch(run)
+    assert process.wait(240) == 0, run.log_tail(3000)
+    assert run.state() == "finished"
+    assert "this stage starts again" in run.log.read_text()
+    assert set(epochs(run, "baseline")) == {1, 2}
+
+
+def test_time_is_up(tmp_path: Path) -> None:
+    """A run that may take a second ends by itself, says why, and can be resumed."""
+    run = create(replace(TINY, longest_s=1.0, epochs=200, member="baseline"), tmp_path / "runs", tmp_path / "datasets")
+    process = launch(run)
+    assert process.wait(240) == 2, run.log_tail(3000)
+    assert run.state() == "failed"
+    assert run.json("status.json")["error"]["kind"] == "time"
+    assert run.json("status.json")["elapsed_s"] > 0
+    assert time.time() > run.json("status.json")["time"]
