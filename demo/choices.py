@@ -7,8 +7,10 @@ from typing import Any
 
 import gradio as gr
 
-from demo.catalogue import COCO, OWN, cards, halo_members
+from demo.catalogue import COCO, OWN, Allowed, card, default_imgsz, halo_members, titles
 from demo.texts import text
+
+SIZES = (320, 480, 640, 960, 1280)
 
 
 def devices() -> list[str]:
@@ -21,16 +23,28 @@ def devices() -> list[str]:
     return [*found, "mps"] if sys.platform == "darwin" else found
 
 
-def pair_choices(lang: str) -> list[tuple[str, str]]:
-    """Title and value of every pair on offer."""
-    bundled = [(card["title"], name) for name, card in cards().items()]
+def pair_choices(lang: str, allowed: Allowed = None) -> list[tuple[str, str]]:
+    """Title and value of every pair on offer: bundled, finished runs that the visitor may see, official, own."""
+    here = [(title, name) for name, title in titles(lang, allowed).items()]
     official = [(f"COCO, YOLO26{name[-1]}", name) for name in COCO]
-    return [*bundled, *official, (text(lang, "own_pair"), OWN)]
+    return [*here, *official, (text(lang, "own_pair"), OWN)]
 
 
 def member_choices(pair: str, lang: str) -> list[tuple[str, str]]:
     """Title and value of a pair's halo models, the default first."""
-    return [(text(lang, "member_article" if m == "article" else "member_halo"), m) for m in halo_members(pair)]
+    known = (card(pair) or {}).get("members", {})
+    form = lambda m: known.get(m, {}).get("form") or ("article" if m == "article" else "residual")  # noqa: E731
+    return [(text(lang, "member_article" if form(m) == "article" else "member_halo"), m) for m in halo_members(pair)]
+
+
+def size_choices(pair: str) -> list[int]:
+    """Image sizes on offer, pixels: the usual ones, and the one that the pair was trained at."""
+    return sorted({*SIZES, default_imgsz(pair)})
+
+
+def size_update(pair: str) -> dict[str, Any]:
+    """The list of image sizes with the pair's own chosen."""
+    return gr.update(choices=size_choices(pair), value=default_imgsz(pair))
 
 
 def member_update(pair: str, lang: str) -> dict[str, Any]:
@@ -44,18 +58,19 @@ def device_choices(lang: str) -> list[tuple[str, str]]:
     return [(text(lang, "auto") if name == "auto" else name, name) for name in devices()]
 
 
-def beside_choices(pair: str, member: str, lang: str) -> list[tuple[str, str]]:
+def beside_choices(pair: str, member: str, lang: str, allowed: Allowed = None) -> list[tuple[str, str]]:
     """Title and value of the halo models that can be shown beside the chosen one; "" is none."""
     found = [
-        (f"{card['title']}: {title}", f"{name}/{other}")
-        for name, card in sorted(cards().items(), key=lambda item: item[0] != pair)  # the pair's own members first
-        for title, other in member_choices(name, lang)
+        (f"{title}: {form}", f"{name}/{other}")
+        # The pair's own members first.
+        for name, title in sorted(titles(lang, allowed).items(), key=lambda item: item[0] != pair)
+        for form, other in member_choices(name, lang)
         if (name, other) != (pair, member)
     ]
     own = [(text(lang, "own_pair"), OWN)] if pair == OWN else []  # it needs the baseline that is uploaded with them
     return [("–", ""), *found, *own]  # no word: it is there before the language is known
 
 
-def beside_update(pair: str, member: str, lang: str) -> dict[str, Any]:
+def beside_update(pair: str, member: str, lang: str, allowed: Allowed = None) -> dict[str, Any]:
     """The list without the model that is chosen; nothing beside it at first."""
-    return gr.update(choices=beside_choices(pair, member, lang), value="")
+    return gr.update(choices=beside_choices(pair, member, lang, allowed), value="")

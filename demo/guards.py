@@ -7,7 +7,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-MAX_UPLOAD_BYTES = 64 * 1024 * 1024
+MAX_UPLOAD_BYTES = 64 * 1024 * 1024  # of a picture or weights; of anything on a public host
+MAX_ZIP_BYTES = 2 * 1024**3  # of a data set, on one's own machine
 Sent = dict[str, Any] | str | None  # a file as the browser sends it: {"path": ..., "orig_name": ...}
 
 
@@ -27,9 +28,42 @@ def work_folder() -> Path:
     return folder.resolve()
 
 
+def kept_folder() -> Path:
+    """Where runs and data sets lie: below HALO_VIS_DATA where that is set, or on a public host where the page writes.
+
+    On one's own machine they outlive the temporary folder: they lie where programs keep a person's data.
+    """
+    if os.environ.get("HALO_VIS_DATA") or hosted():
+        return work_folder()
+    home = os.environ.get("LOCALAPPDATA") if os.name == "nt" else os.environ.get("XDG_DATA_HOME")
+    folder = Path(home) if home and Path(home).is_absolute() else Path.home() / ".local" / "share"
+    try:
+        (folder / "halo_vis").mkdir(parents=True, exist_ok=True)
+    except OSError:  # a home that nobody may write to, as in some containers
+        return work_folder()
+    return (folder / "halo_vis").resolve()
+
+
+def runs_folder() -> Path:
+    """Where run folders lie; see `settle`."""
+    return Path(os.environ.get("HALO_VIS_RUNS") or kept_folder() / "runs").resolve()
+
+
+def datasets_folder() -> Path:
+    """Where uploaded data sets lie; see `settle`."""
+    return Path(os.environ.get("HALO_VIS_DATASETS") or kept_folder() / "datasets").resolve()
+
+
+def max_upload_bytes() -> int:
+    """The largest file that is taken at all."""
+    return MAX_UPLOAD_BYTES if hosted() else MAX_ZIP_BYTES
+
+
 def settle(folder: Path) -> None:
     """Point everything that would write elsewhere at `folder`. Before gradio or ultralytics is imported."""
     (folder / "config").mkdir(exist_ok=True)
+    # Before HALO_VIS_DATA is set: whether a person set it decides where their runs lie.
+    os.environ["HALO_VIS_RUNS"], os.environ["HALO_VIS_DATASETS"] = str(runs_folder()), str(datasets_folder())
     os.environ["HALO_VIS_DATA"] = str(folder)
     os.environ.setdefault("GRADIO_TEMP_DIR", str(folder / "served"))
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
@@ -53,15 +87,21 @@ def served_folder() -> Path:
     return Path(get_upload_folder()).resolve()
 
 
-def uploaded(sent: Sent) -> Path:
+def uploaded(sent: Sent, most: int = MAX_UPLOAD_BYTES, missing: str = "no_picture") -> Path:
     """The path of what came from the browser, if it lies where uploads (and our examples) do.
 
     A raw request can name any file of the server; only what lies there is read.
+
+    Args:
+        most: bytes.
+        missing: the text for no file at all.
     """
     path = sent.get("path") if isinstance(sent, dict) else sent
-    if not path or not isinstance(path, str):
-        raise Refused("no_picture")
+    if not path or not isinstance(path, str) or "\0" in path:
+        raise Refused(missing)
     found = Path(path).resolve()
     if not found.is_relative_to(served_folder()):
         raise Refused("foreign_path")
+    if found.is_file() and found.stat().st_size > most:
+        raise Refused("too_large")
     return found

@@ -9,8 +9,19 @@ from typing import Any
 
 import gradio as gr
 
-from demo import guards
-from demo.catalogue import COCO, OWN, Example, card_text, default_imgsz, examples, halo_members
+from demo import guards, owners
+from demo.catalogue import (
+    COCO,
+    OWN,
+    RUN,
+    Allowed,
+    Example,
+    all_members,
+    card_text,
+    default_imgsz,
+    examples,
+    halo_members,
+)
 from demo.choices import (
     beside_choices,
     beside_update,
@@ -18,6 +29,8 @@ from demo.choices import (
     member_choices,
     member_update,
     pair_choices,
+    size_choices,
+    size_update,
 )
 from demo.explorer import explorer
 from demo.links import names_picture, read_link
@@ -27,15 +40,28 @@ from demo.takeaway import TakeAway
 from demo.texts import text
 from demo.turns import Turns
 
-SIZES = [320, 480, 640, 960, 1280]
 HEADS = ("one-to-many", "NMS-free")
+
+
+def nobodys(run: str) -> bool:
+    """No run: what every visitor gets with the page, before it is known who they are."""
+    return False
 
 
 class InspectTab:
     """Components and handlers. Built inside a Blocks context."""
 
-    def __init__(self, service: Service, lang: gr.components.Component, first: dict[str, Any] | None) -> None:
-        self.service, self.lang, self.turns = service, lang, Turns()
+    ABOUT_PAIR = 4  # components in `about_pair`
+
+    def __init__(
+        self,
+        service: Service,
+        lang: gr.components.Component,
+        secret: gr.components.Component,
+        first: dict[str, Any] | None,
+    ) -> None:
+        """`secret`: what the visitor's browser keeps, which says whose runs may be looked at."""
+        self.service, self.lang, self.secret, self.turns = service, lang, secret, Turns()
         self.examples: list[Example] = examples()
         self.labels: list[tuple[gr.components.Component, dict[str, str]]] = []
         self._layout(first)
@@ -80,7 +106,8 @@ class InspectTab:
                 )
                 first_pair = self.examples[0].pair if self.examples else COCO[0]
                 self.pair = self._label(
-                    gr.Dropdown(pair_choices("en"), value=first_pair, label=t("pair"), elem_id="pair"), label="pair"
+                    gr.Dropdown(pair_choices("en", nobodys), value=first_pair, label=t("pair"), elem_id="pair"),
+                    label="pair",
                 )
                 self.member = self._label(
                     gr.Radio(
@@ -103,7 +130,11 @@ class InspectTab:
                 )
                 self.imgsz = self._label(
                     gr.Dropdown(
-                        SIZES, value=default_imgsz(first_pair), label=t("imgsz"), info=t("imgsz_info"), elem_id="imgsz"
+                        size_choices(first_pair),
+                        value=default_imgsz(first_pair),
+                        label=t("imgsz"),
+                        info=t("imgsz_info"),
+                        elem_id="imgsz",
                     ),
                     label="imgsz",
                     info="imgsz_info",
@@ -158,6 +189,11 @@ class InspectTab:
         """The components that decide how a picture is inspected, in the order of `_request`."""
         return [self.pair, self.member, self.beside, self.conf, self.imgsz, self.head, self.iou, self.device]
 
+    @property
+    def about_pair(self) -> list[gr.components.Component]:
+        """The components that hang on the pair, in the order of `about`."""
+        return [self.member, self.imgsz, self.card, self.beside]
+
     def _events(self) -> None:
         quiet = {"show_progress": "hidden", "api_visibility": "private"}
         # "multiple": who asks anew need not wait for what they asked before; see Turns for which result is shown.
@@ -166,19 +202,24 @@ class InspectTab:
         # Gradio would open the picture itself, and end in a traceback where it is none: handlers take what was sent.
         raw = {"preprocess": False}
         own = [self.own_baseline, self.own_halo, self.own_beside]
-        inputs = [self.picture, *self.settings, self.fetch, *own, self.lang]
+        inputs = [self.picture, *self.settings, self.fetch, *own, self.lang, self.secret]
         outputs = [self.explorer, self.status, self.seen]
-        self.run.click(self.on_run, inputs, outputs, **heavy, **raw)
-        about_pair = [self.member, self.imgsz, self.card, self.beside]
-        self.gallery.select(self.on_example, [self.lang], [self.picture, self.pair, *about_pair], **quiet).success(
-            self.on_run, inputs, outputs, **heavy, **raw
+        run = (self.on_run, inputs, outputs)
+        self.run.click(*run, **heavy, **raw)
+        about_pair = self.about_pair
+        chosen = [self.picture, self.pair, *about_pair]
+        self.gallery.select(self.on_example, [self.lang, self.secret], chosen, **quiet).success(*run, **heavy, **raw)
+        # The Fine-tune tab fills picture and pair in; the run follows as from a click.
+        self.runs_from = lambda event: event.success(*run, **heavy, **raw)
+        # Not preprocessed: Gradio knows only the pairs that were there when the page was built, not the later runs.
+        self.pair.input(self.on_pair, [self.pair, self.lang, self.secret], about_pair, **quiet, **raw)
+        self.member.input(
+            self.on_member, [self.pair, self.member, self.lang, self.secret], [self.beside], **quiet, **raw
         )
-        self.pair.input(self.on_pair, [self.pair, self.lang], about_pair, **quiet)
-        self.member.input(beside_update, [self.pair, self.member, self.lang], [self.beside], **quiet)
         # A link fills the controls in and runs like a person's click; without one nothing is left to do.
         self.follow = self.fragment.change(
             self.on_link,
-            [self.fragment, self.lang],
+            [self.fragment, self.lang, self.secret],
             [
                 self.picture,
                 self.pair,
@@ -209,32 +250,62 @@ class InspectTab:
         """The components that a change of language reaches."""
         return [*(component for component, _ in self.labels), self.card]
 
-    def relabel(self, lang: str, pair: str | None = None, member: str = "") -> dict[gr.components.Component, Any]:
+    def relabel(
+        self, lang: str, pair: str | None = None, member: str = "", secret: Any = ""
+    ) -> dict[gr.components.Component, Any]:
         """Their words in a language; what is chosen stays chosen. Without a pair, words that hang on it are left."""
+        allowed = owners.allowed(secret)
         updates: dict[gr.components.Component, dict[str, Any]] = {
             component: {k: text(lang, key) for k, key in keys.items()} for component, keys in self.labels
         }
-        updates[self.pair]["choices"] = pair_choices(lang)
+        updates[self.pair]["choices"] = pair_choices(lang, allowed)
         updates[self.head]["choices"] = [(text(lang, head), head) for head in HEADS]
         updates[self.device]["choices"] = device_choices(lang)
         if pair is not None:
             updates[self.member]["choices"] = member_choices(pair, lang)
-            updates[self.beside]["choices"] = beside_choices(pair, member, lang)
-            updates[self.card] = {"value": card_text(pair, lang)}
+            updates[self.beside]["choices"] = beside_choices(pair, member, lang, allowed)
+            updates[self.card] = {"value": card_text(pair, lang, allowed)}
         return {component: gr.update(**update) for component, update in updates.items()}
 
-    def on_pair(self, pair: str, lang: str) -> tuple:
-        """Another pair: its members, its image size, its card, what can be shown beside it."""
-        beside = beside_update(pair, halo_members(pair)[0], lang)
-        return member_update(pair, lang), default_imgsz(pair), card_text(pair, lang), beside
+    @staticmethod
+    def about(pair: str, lang: str, allowed: Allowed = None) -> tuple:
+        """What hangs on a pair: its members, its image size, its card, what can be shown beside it."""
+        beside = beside_update(pair, halo_members(pair)[0], lang, allowed)
+        return member_update(pair, lang), size_update(pair), card_text(pair, lang, allowed), beside
 
-    def on_example(self, event: gr.SelectData, lang: str, visitor: gr.Request) -> tuple:
+    @staticmethod
+    def pair_update(lang: str, allowed: Allowed = None) -> dict[str, Any]:
+        """The list of pairs, with the runs that have finished meanwhile."""
+        return gr.update(choices=pair_choices(lang, allowed))
+
+    def on_pair(self, pair: Any, lang: str, secret: Any) -> tuple:
+        """Another pair was chosen."""
+        allowed = owners.allowed(secret)
+        if not isinstance(pair, str) or not _may_look(pair, allowed):
+            return (gr.skip(),) * self.ABOUT_PAIR
+        return self.about(pair, lang, allowed)
+
+    def on_card(self, pair: Any, lang: str, secret: Any) -> Any:
+        """The card of the pair that is chosen, in another language."""
+        return self.on_pair(pair, lang, secret)[2]
+
+    def on_member(self, pair: Any, member: Any, lang: str, secret: Any) -> Any:
+        """Another halo model of the pair was chosen: it is not offered beside itself."""
+        if not isinstance(pair, str) or not isinstance(member, str):
+            return gr.skip()
+        return beside_update(pair, member, lang, owners.allowed(secret))
+
+    def on_example(self, event: gr.SelectData, lang: str, secret: Any, visitor: gr.Request) -> tuple:
         """An example brings its picture and the pair that suits it."""
         self.turns.take(visitor.session_hash)
         example = self.examples[event.index]
-        return str(example.path(self.service.examples)), example.pair, *self.on_pair(example.pair, lang)
+        return (
+            str(example.path(self.service.examples)),
+            example.pair,
+            *self.about(example.pair, lang, owners.allowed(secret)),
+        )
 
-    def on_link(self, fragment: str, lang: str, visitor: gr.Request) -> Iterator[tuple]:
+    def on_link(self, fragment: str, lang: str, secret: Any, visitor: gr.Request) -> Iterator[tuple]:
         """Rebuild what a link shows: its picture, its models, its view."""
         controls = 9  # of the outputs; explorer, status and result follow
         nothing = (gr.skip(),) * controls
@@ -243,7 +314,8 @@ class InspectTab:
             return
         still_wanted = self.turns.take(visitor.session_hash)
         try:
-            link = read_link(fragment)
+            allowed = owners.allowed(secret)
+            link = read_link(fragment, allowed)
             example = next((e for e in self.examples if link.picture.rsplit(".", 1)[0] == e.name), None)
             path = self.service.linked(link.digest, link.picture)
             if path is None and example is not None:
@@ -252,19 +324,19 @@ class InspectTab:
                     path = None  # another picture of the same name was meant
             if path is None:
                 raise guards.Refused("link_gone")
-            member, _, card, _ = self.on_pair(link.pair, lang)
-            member = member | {"value": link.member}
-            beside = beside_update(link.pair, link.member, lang) | {"value": link.beside}
+            member, size, card, _ = self.about(link.pair, lang, allowed)
+            member, size = member | {"value": link.member}, size | {"value": link.imgsz}
+            beside = beside_update(link.pair, link.member, lang, allowed) | {"value": link.beside}
             yield (
-                str(path), link.pair, member, link.imgsz, card, beside, link.conf, link.head, link.iou,
+                str(path), link.pair, member, size, card, beside, link.conf, link.head, link.iou,
                 gr.skip(), status(text(lang, "running" if self.service.ready() else "loading")), gr.skip(),
             )  # fmt: skip
             seen = self.service.inspect(
-                self._request(link.pair, link.member, False, None, None),
+                self._request(link.pair, link.member, False, None, None, allowed),
                 path,
                 link.picture or "picture",
                 self._settings(link.conf, link.imgsz, link.head, link.iou, "auto"),
-                self._beside(link.beside, None, None),
+                self._beside(link.beside, None, None, allowed),
             )
             result = self.service.publish(seen, link.view), status(self._done(seen, lang)), seen
         except Exception as error:
@@ -287,19 +359,20 @@ class InspectTab:
         own_halo: guards.Sent,
         own_beside: guards.Sent,
         lang: str,
+        secret: Any,
         visitor: gr.Request,
     ) -> Iterator[tuple]:
         """Run both models; first says what it does, then shows the result or the reason why there is none."""
         still_wanted = self.turns.take(visitor.session_hash)
         try:
-            path = guards.uploaded(picture)
+            path, allowed = guards.uploaded(picture), owners.allowed(secret)
             yield gr.skip(), status(text(lang, "running" if self.service.ready() else "loading")), gr.skip()
             seen = self.service.inspect(
-                self._request(pair, member, fetch, own_baseline, own_halo),
+                self._request(pair, member, fetch, own_baseline, own_halo, allowed),
                 path,
                 guards.sent_name(picture),
                 self._settings(conf, imgsz, head, iou, device),
-                self._beside(beside, own_baseline, own_beside),
+                self._beside(beside, own_baseline, own_beside, allowed),
             )
             result = self.service.publish(seen), status(self._done(seen, lang)), seen
         except Exception as error:
@@ -319,7 +392,10 @@ class InspectTab:
             path = guards.uploaded(picture)
             settings = self._settings(conf, imgsz, head, 0.7, "auto")
             seen = self.service.inspect(
-                self._request(pair, member, False, None, None), path, guards.sent_name(picture), settings
+                self._request(pair, member, False, None, None, owners.allowed("")),
+                path,
+                guards.sent_name(picture),
+                settings,
             )
             files = self.service.write(seen)
         except Exception as error:
@@ -329,8 +405,18 @@ class InspectTab:
         overlays = [f for f in files if f.name.startswith("attention_")] or [f for f in files if f.suffix == ".png"]
         return found, str(overlays[len(overlays) // 2]), [str(f) for f in files]
 
-    def _request(self, pair: str, member: str, fetch: bool, own_baseline: guards.Sent, own_halo: guards.Sent) -> dict:
-        """Arguments of Service.pair."""
+    def _request(
+        self,
+        pair: Any,
+        member: Any,
+        fetch: bool,
+        own_baseline: guards.Sent,
+        own_halo: guards.Sent,
+        allowed: Allowed = None,
+    ) -> dict:
+        """Arguments of Service.pair; refuses a run that the visitor may not see."""
+        if not isinstance(pair, str) or not _may_look(pair, allowed):
+            raise guards.Refused("run_gone")
         if pair != OWN:
             return {"name": pair, "member": member or "halo", "fetch": bool(fetch)}
         if not own_baseline:
@@ -340,18 +426,20 @@ class InspectTab:
             raise guards.Refused("pt_hosted")
         return {"name": OWN, "member": "halo", "own": tuple(files)}
 
-    def _beside(self, beside: str, own_baseline: guards.Sent, own_beside: guards.Sent) -> dict | None:
+    def _beside(
+        self, beside: Any, own_baseline: guards.Sent, own_beside: guards.Sent, allowed: Allowed = None
+    ) -> dict | None:
         """Arguments of Service.pair for the model that is shown beside the chosen one."""
         if beside == OWN:
             if not own_beside:
                 raise guards.Refused("own_beside_missing")
             return self._request(OWN, "", False, own_baseline, own_beside)
-        pair, _, member = (beside or "").partition("/")
-        if not pair:
+        if not beside:
             return None
-        if member not in halo_members(pair):
+        if beside not in all_members(allowed):
             raise guards.Refused("link_pair")
-        return self._request(pair, member, False, None, None)
+        pair, _, member = beside.partition("/")
+        return self._request(pair, member, False, None, None, allowed)
 
     @staticmethod
     def _settings(conf: float, imgsz: int, head: str, iou: float, device: str) -> dict[str, Any]:
@@ -373,3 +461,8 @@ class InspectTab:
             device=seen.settings.device,
             imgsz=seen.settings.imgsz,
         )
+
+
+def _may_look(pair: str, allowed: Allowed) -> bool:
+    """Whether a visitor may look at a pair: a run's is for who may see the run."""
+    return not pair.startswith(RUN) or allowed is None or allowed(pair.removeprefix(RUN))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import parse_qs
 
-from demo.catalogue import COCO, OWN, all_members, cards, default_imgsz, halo_members
+from demo.catalogue import COCO, OWN, Allowed, all_members, card, default_imgsz, halo_members
 from demo.guards import Refused
 
 LONGEST = 4000  # characters
@@ -33,8 +33,11 @@ def names_picture(fragment: str) -> bool:
     return bool(given.get("picture") or given.get("digest"))
 
 
-def read_link(fragment: str) -> Link:
+def read_link(fragment: str, allowed: Allowed = None) -> Link:
     """The link that a fragment which names a picture holds.
+
+    Args:
+        allowed: whether the visitor may see a finished run, by its id.
 
     Raises:
         Refused: it names models that are not here, weights of one's own, or a number that is none.
@@ -46,11 +49,11 @@ def read_link(fragment: str) -> Link:
     pair = given.get("pair", "photos")
     if pair == OWN:
         raise Refused("link_own")
-    if pair not in cards() and pair not in COCO:
+    if pair not in COCO and card(pair, allowed) is None:
         raise Refused("link_pair")
     member = given.get("member", halo_members(pair)[0])
     beside = given.get("beside", "")
-    if member not in halo_members(pair) or (beside and beside not in all_members()):
+    if member not in halo_members(pair) or (beside and beside not in all_members(allowed)):
         raise Refused("link_pair")
     try:
         link = Link(

@@ -12,13 +12,16 @@ guards.settle(guards.work_folder())  # before gradio and ultralytics are importe
 import gradio as gr  # noqa: E402
 from fastapi.routing import APIRoute  # noqa: E402
 
-from demo.catalogue import ASSETS, card_text, installed_photo  # noqa: E402
+from demo.catalogue import ASSETS, installed_photo  # noqa: E402
 from demo.inspect_tab import InspectTab  # noqa: E402
 from demo.links import names_picture  # noqa: E402
 from demo.messages import status  # noqa: E402
+from demo.owners import is_secret, new_secret  # noqa: E402
 from demo.service import Service, explorer_value  # noqa: E402
 from demo.texts import LANGUAGES, text  # noqa: E402
 from demo.theme import CSS, theme  # noqa: E402
+from demo.train_service import Training  # noqa: E402
+from demo.train_tab import STORED, TrainTab  # noqa: E402
 
 # The person's choice, else the browser's language; and the link that brought them here.
 LANGUAGE_JS = """() => {
@@ -58,7 +61,7 @@ def first_value() -> dict[str, Any] | None:
 
 def build() -> tuple[gr.Blocks, Service]:
     """The page, not yet launched, and the service behind it."""
-    service = Service(guards.served_folder())
+    service, training = Service(guards.served_folder()), Training(guards.served_folder())
     with gr.Blocks(title="HaloVis", fill_width=True, delete_cache=(3600, 7200)) as page:
         with gr.Row(elem_id="top"):
             tagline = gr.HTML(heading("en"), elem_classes="wide")
@@ -67,32 +70,43 @@ def build() -> tuple[gr.Blocks, Service]:
                 label="Language / 语言", elem_id="language", elem_classes="side", interactive=True,
             )  # fmt: skip
             dark = gr.Button("◐", size="sm", elem_id="dark")
-        with gr.Tabs(), gr.Tab(text("en", "inspect")) as tab:
-            inspect_tab = InspectTab(service, lang, first_value())
+        secret = gr.BrowserState("", storage_key="halovis-owner", **STORED)
+        with gr.Tabs(selected="inspect") as tabs:
+            with gr.Tab(text("en", "inspect"), id="inspect") as tab:
+                inspect_tab = InspectTab(service, lang, secret, first_value())
+            with gr.Tab(text("en", "train"), id="train") as second:
+                train_tab = TrainTab(training, lang, secret)
+        train_tab.events(second, tab, tabs, inspect_tab)
 
-        def relabel(wanted: str, pair: str | None = None, member: str = "") -> dict:
-            """Every word of the page in the wanted language."""
+        def relabel(wanted: str, kept: str, pair: str | None = None, member: str = "", preset: str = "") -> dict:
+            """Every word of the page in the wanted language; `kept`: the visitor's secret."""
             own = {tagline: heading(wanted), tab: gr.update(label=text(wanted, "inspect"))}
-            return own | inspect_tab.relabel(wanted, pair, member)
+            own[second] = gr.update(label=text(wanted, "train"))
+            words = inspect_tab.relabel(wanted, pair, member, kept) | train_tab.relabel(wanted, kept, preset)
+            return own | words
 
-        def greet(wanted: str, fragment: str) -> dict:
+        def greet(wanted: str, fragment: str, kept: str) -> dict:
             """The words of a page that has just loaded.
 
             Not those that hang on the pair: a quick visitor may have chosen another before this answer arrives.
             """
             line = {} if names_picture(fragment) else {inspect_tab.status: status(text(wanted, "ready"))}
-            return relabel(wanted) | line
+            return relabel(wanted, kept) | line
 
-        labelled = [tagline, tab, *inspect_tab.labelled]
+        labelled = [tagline, tab, second, *inspect_tab.labelled, *train_tab.labelled]
         quiet = {"show_progress": "hidden", "api_visibility": "private"}
         arrival = [lang, inspect_tab.fragment]
         page.load(lambda *arrived: arrived, arrival, arrival, js=LANGUAGE_JS, **quiet).then(
-            greet, arrival, [*labelled, inspect_tab.status], **quiet
-        ).then(card_text, [inspect_tab.pair, lang], [inspect_tab.card], **quiet)
+            greet, [*arrival, secret], [*labelled, inspect_tab.status], **quiet
+        ).then(inspect_tab.on_card, [inspect_tab.pair, lang, secret], [inspect_tab.card], **quiet, preprocess=False)
+        page.load(lambda kept: kept if is_secret(kept) else new_secret(), [secret], [secret], **quiet)
         page.load(service.warm, **quiet)
-        lang.input(relabel, [lang, inspect_tab.pair, inspect_tab.member], labelled, **quiet)
+        chosen = [lang, secret, inspect_tab.pair, inspect_tab.member]
+        switched = lang.input(relabel, [*chosen, *train_tab.presets], labelled, **quiet, preprocess=False)
+        train_tab.speaks(switched)
         lang.input(None, [lang], None, js=SWITCH_JS, **quiet)
         dark.click(None, js="() => { document.body.classList.toggle('dark') }", **quiet)
+    page.training = training
     return page, service
 
 
@@ -106,6 +120,7 @@ def launch(host: str = "127.0.0.1", port: int | None = None, block: bool = True)
     """
     started = time.time()
     page, service = build()
+    page.training.wake()
     page.queue(api_open=False, default_concurrency_limit=8, max_size=64)
     health = APIRoute(
         "/healthz", lambda: {"status": "ok", "models": service.ready(), "seconds": round(time.time() - started, 1)}
@@ -116,7 +131,7 @@ def launch(host: str = "127.0.0.1", port: int | None = None, block: bool = True)
         prevent_thread_lock=True,
         theme=theme(),
         css=CSS,
-        max_file_size=guards.MAX_UPLOAD_BYTES,
+        max_file_size=guards.max_upload_bytes(),
         run_history=False,
         ssr_mode=False,
         footer_links=["api"],

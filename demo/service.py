@@ -12,8 +12,8 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from demo.catalogue import COCO, OWN
-from demo.guards import work_folder
+from demo.catalogue import COCO, OWN, RUN, version
+from demo.guards import runs_folder, work_folder
 from demo.pictures import Pictures
 
 try:
@@ -69,10 +69,14 @@ class Service:
     def pair(
         self, name: str, member: str, *, own: tuple[str | None, str | None] = (None, None), fetch: bool = False
     ) -> Pair:
-        """The pair, from memory or loaded now; the least recently used one makes room."""
+        """The pair, from memory or loaded now; the least recently used one makes room.
+
+        A finished run's pair is loaded again where its files have changed. Whether the visitor may see the run is for
+        the caller to ask.
+        """
         import halo_vis
 
-        key = (name, member, *own) if name == OWN else (name, member)
+        key = (name, member, *own) if name == OWN else (name, member, *version(name))
         with self._lock:
             gate = self._loading.setdefault(key, threading.Lock())
         with gate:  # two visitors who ask for the same pair load it once
@@ -83,8 +87,11 @@ class Service:
             if name == OWN:
                 pair = halo_vis.load_pair(baseline=own[0], halo=own[1])
             else:
-                pair = halo_vis.load_pair(name, member=member, fetch=fetch and name in COCO)
+                pair = halo_vis.load_pair(name, member=member, fetch=fetch and name in COCO, runs=runs_folder())
             with self._lock:
+                if name.startswith(RUN):  # what the name stood for before is not asked for again
+                    for old in [k for k in self._pairs if k[:2] == key[:2]]:
+                        del self._pairs[old]
                 self._pairs[key] = pair
                 while len(self._pairs) > PAIRS_KEPT:
                     self._pairs.popitem(last=False)

@@ -1,6 +1,12 @@
-"""Every word of the page, in English and Simplified Chinese. The explorer has its own in halo_vis/viewer/texts.js."""
+"""Every word of the page, in English and Simplified Chinese.
+
+The Fine-tune tab's are in texts_train.py; the explorer has its own in halo_vis/viewer/texts.js, the run view in
+run_view/texts.js.
+"""
 
 from __future__ import annotations
+
+from demo import texts_train
 
 LANGUAGES = {"en": "English", "zh-CN": "中文"}
 
@@ -55,7 +61,7 @@ TEXTS: dict[str, dict[str, str]] = {
         "own_missing": "Own weights are chosen, but there is no baseline file. Upload one under More.",
         "pt_hosted": "On a public host only .safetensors are taken: .pt files can run code. Export yours with HaloVis.",
         "failed": "That did not work: {error}",
-        "unexpected": "Something went wrong here, not with your picture. The server's log has the details.",
+        "unexpected": "Something went wrong here, not with what you sent. The server's log has the details.",
         "packing": "Writing the files.",
         "memorised": "Memorised: both models learned these ten pictures by heart. No general detector.",
         "trained_on": "{member}: {data}; recipe {recipe}, {epochs} epochs at {imgsz} px, {minutes} min; "
@@ -65,6 +71,13 @@ TEXTS: dict[str, dict[str, str]] = {
         "coco_card": "Official YOLO26 weights (COCO). The halo layers are transplanted and untrained: detections equal "
         "the baseline's, attention shows feature similarity.",
         "own_card": "Your own weights. Without a halo file the baseline is transplanted.",
+        "run_pair": "run: {title}",
+        "run_gone": "This run is no longer here. Choose another pair.",
+        "run_start": "Only the halo model was trained; the baseline is the one that it started from.",
+        "run_without_halo": "Only the halo model was trained; the baseline is the same weights with the halo layers "
+        "taken out.",
+        "run_untrained": "Only the baseline was trained; the halo layers are transplanted and untrained: detections "
+        "equal the baseline's, attention shows feature similarity.",
     },
     "zh-CN": {
         "tagline": "看看带 HaloAttention 的 YOLO26 在看哪里",
@@ -116,7 +129,7 @@ TEXTS: dict[str, dict[str, str]] = {
         "own_missing": "已选择自己的权重，但没有基线文件。请在“更多”中上传。",
         "pt_hosted": "公共主机只接受 .safetensors：.pt 文件可能执行代码。请用 HaloVis 导出。",
         "failed": "操作失败：{error}",
-        "unexpected": "服务器端出错，与您的图片无关。详情见服务器日志。",
+        "unexpected": "服务器端出错，与您提交的内容无关。详情见服务器日志。",
         "packing": "正在生成文件。",
         "memorised": "死记硬背：两个模型都背下了这十张图片，不是通用检测器。",
         "trained_on": "{member}：{data}；训练配置 {recipe}，{epochs} 轮，{imgsz} 像素，{minutes} 分钟；"
@@ -125,8 +138,16 @@ TEXTS: dict[str, dict[str, str]] = {
         "on_training": "在训练图片上",
         "coco_card": "官方 YOLO26 权重（COCO）。halo 层为移植且未训练：检测结果与基线相同，注意力显示特征相似度。",
         "own_card": "您自己的权重。没有 halo 文件时由基线移植。",
+        "run_pair": "训练：{title}",
+        "run_gone": "此训练已不在这里。请选择其他模型。",
+        "run_start": "只训练了 Halo 模型；基线是它训练之前的起点。",
+        "run_without_halo": "只训练了 Halo 模型；基线是去掉 halo 层后的同一组权重。",
+        "run_untrained": "只训练了基线；halo 层为移植且未训练：检测结果与基线相同，注意力显示特征相似度。",
     },
 }
+
+TEXTS["en"] |= texts_train.EN
+TEXTS["zh-CN"] |= texts_train.ZH
 
 
 def text(lang: str, key: str, **values: object) -> str:
