@@ -164,7 +164,7 @@ class Training(Sets):
         from halo_vis.training import begin
         from halo_vis.training.plan import Plan
 
-        asked, counted = Plan.from_dict(plan.as_dict()), self.pictures(plan, secret)[:2]
+        asked, counted = Plan.from_dict(plan.as_dict()), self.pictures(plan, secret)
         classes = self.classes(plan, secret)
         with self.one_at_a_time:
             return begin.estimate(asked, counted, guards.work_folder() / "steps", classes)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -115,7 +114,8 @@ def _train(args: argparse.Namespace) -> int:
 
 def _write_run(recipe: str, folder: Path) -> Path:
     """A run folder from the name of a recipe, or from a plan that the page saved as YAML; one that is there goes on."""
-    from halo_vis.training.begin import create
+    from halo_vis.pairs import runs_folder
+    from halo_vis.training.begin import create, datasets_folder
     from halo_vis.training.plan import Plan
     from halo_vis.training.recipe import RECIPES
     from halo_vis.training.worker import read_run, write_run
@@ -132,9 +132,7 @@ def _write_run(recipe: str, folder: Path) -> Path:
             raise FileExistsError(f"{folder} holds another run. Choose a new folder for --out.")
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    runs = Path(os.environ.get("HALO_VIS_RUNS", folder.parent))
-    made = create(plan, runs, runs.parent / "datasets", into=folder)
-    return made.path
+    return create(plan, runs_folder(), datasets_folder(), into=folder).path
 
 
 def _meadow(args: argparse.Namespace) -> int:

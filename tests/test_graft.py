@@ -86,6 +86,16 @@ def test_other_classes_start_the_last_layers_anew(halo: YOLO) -> None:
     assert many.model.model[-1].nc == 80
 
 
+def test_from_many_classes_to_few_the_class_branch_stays() -> None:
+    """80 classes to 3: only the layers with an output per class start anew, as with Ultralytics' own loading."""
+    donor = read_weights(BUNDLED / "photos" / "baseline.safetensors")[0]
+    grown, kept = graft(donor, Architecture("n", form="baseline"), MEADOW)
+    assert (kept.stock, kept.stock_total) == (696, 708)
+    assert grown.model.model[-1].nc == 3
+    assert architecture_of(grown.model).class_width == 80
+    assert outputs(grown).shape[1] == 4 + 3
+
+
 def test_another_form_starts_the_halo_anew(halo: YOLO) -> None:
     _, kept = graft(halo, replace(architecture_of(halo.model), form="article"), MEADOW)
     assert set(kept.halo.values()) == {"anew"}

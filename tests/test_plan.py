@@ -57,6 +57,8 @@ def test_what_differs_is_named() -> None:
         ({"start": "", "trained": "halo"}, "trained", "untrained"),
         ({"member": "baseline", "trained": "halo"}, "trained", "no halo layers"),
         ({"title": "a\nb"}, "title", "a text"),
+        ({"title": "\ud800"}, "title", "a text"),
+        ({"epochs": 10**400}, "epochs", "between 1 and 1000"),
         ({"activation": "eval('1')"}, "activation", "knows"),
     ],
 )
@@ -75,6 +77,7 @@ def test_what_cannot_be_is_refused_by_name(values: dict, field: str, says: str) 
         "epochs: [",
         "x" * 30_000,
         "epochs: 1\n" * 10 + "\x00",
+        "[" * 19_000,
     ],
 )
 def test_yaml_that_is_no_plan(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,6 +131,8 @@ def test_nothing_is_left_of_a_start_that_does_not_fit(tmp_path: Path) -> None:
         ({"scale": "s"}, "scale n"),
         ({"data": "dataset:nobody"}, "no data set"),
         ({"data": "coco8", "trained": "halo"}, "other classes"),
+        ({"heads": 17, "dim_head": 256}, "at most 64 heads of 4096 channels"),
+        ({"heads": 17, "dim_head": 256, "start": ""}, "at most 64 heads of 4096 channels"),
     ]:
         with pytest.raises(PlanError, match=says):
             create(Plan.from_dict(values), tmp_path / "runs", tmp_path / "datasets")
@@ -163,6 +168,7 @@ def test_what_is_kept_is_said(tmp_path: Path) -> None:
 def test_an_estimate_from_measured_steps(tmp_path: Path) -> None:
     """More pictures take longer in proportion; the second call measures nothing."""
     plan = Plan.from_dict({"imgsz": 64, "batch": 2, "nbs": 2, "epochs": 2, "device": "cpu", "threads": 1})
+    plan = dataclasses.replace(plan, data="coco8")  # nothing is drawn
     few, many = (estimate(plan, (n, 2), tmp_path / "cache") for n in (8, 80))
     assert len(list((tmp_path / "cache").iterdir())) == 1
     assert set(few.step_s) == {"baseline", "halo"}

@@ -33,7 +33,7 @@ def test_the_script_of_a_rank_trains_and_reports(tmp_path: Path, monkeypatch: py
     recipe = read_run(run.path)
     data = prepare(recipe, run.path / "data")
     write_probe(run, data, recipe.imgsz, (-1, -1))
-    session = Session(str(run.path), "halo", ("halo",), 0, 0, 1, 0, 1, 0.0, probe=True)
+    session = Session(str(run.path), "halo", ("halo",), 0, 1, 0, 1, 0, 1, 0.0, probe=True)
     monkeypatch.setenv("HALO_VIS_SESSION", "")  # put back afterwards
     session.enter()
     out = run.path / "out" / "halo"

@@ -67,7 +67,8 @@ def builtin(
     into = Path(into).resolve()
     place, known = into / name, KNOWN[name]
     if (place / DATA).is_file():
-        return place / DATA
+        # Always anew: the folder, a run's own perhaps, may have been moved since.
+        return _describe(place, place, known)
     folder = find(name)
     try:
         into.mkdir(parents=True, exist_ok=True)
@@ -114,6 +115,11 @@ def coco_names() -> tuple[str, ...]:
     return tuple(names[i] for i in range(len(names)))
 
 
+def _describe(folder: Path, at: Path, known: Known) -> Path:
+    """Write the data YAML of a built-in set in `folder` that lies, or will lie, at `at`."""
+    return write_yaml(folder, at, {"train": "images/train", "val": f"images/{known.val}"}, coco_names())
+
+
 Sample = tuple[str, str, bytes, bytes]  # split, file name, picture, label
 
 
@@ -158,7 +164,7 @@ def _copy(found: Iterator[Sample], name: str, place: Path, known: Known) -> Path
                 (folder / part / split / target).write_bytes(content)
         if counted != known.pictures or notes.count:
             notes.refuse(f"this is not {name}: it has {counted} pictures, {known.pictures} are expected.")
-        write_yaml(folder, place, {s: f"images/{t}" for s, t in (("train", "train"), ("val", known.val))}, names)
+        _describe(folder, place, known)
         try:
             folder.rename(place)
         except OSError:

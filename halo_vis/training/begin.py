@@ -18,20 +18,23 @@ from pathlib import Path
 
 from PIL import Image
 from ultralytics import YOLO
-from ultralytics.utils import YAML
 
 from halo_vis import meadow
+from halo_vis.datasets.builtin import coco_names
 from halo_vis.fetch import official_weights
-from halo_vis.pairs import BUNDLED, bundled_pairs, read_pt
+from halo_vis.pairs import BUNDLED, bundled_pairs, read_pt, runs_folder
 from halo_vis.picture import read_picture
 from halo_vis.training import trackers
+from halo_vis.training.data import class_names
 from halo_vis.training.graft import Kept, graft
 from halo_vis.training.plan import Plan, PlanError
 from halo_vis.training.run_folder import RunFolder
 from halo_vis.transplant import SCALES, Architecture
-from halo_vis.weights import read_weights, write_weights
+from halo_vis.weights import Header, WeightsError, read_weights, write_weights
 
 MEASURE_TIMEOUT_S = 90.0
+MEADOW_S = 0.11  # to draw a scene, on a server's core
+LATENCY_FORWARDS = 65  # of each member, for the comparison
 
 
 def create(
@@ -71,8 +74,7 @@ def create(
             if source is not None:
                 _take(source, folder.start(member))
         _beside(plan, runs, folder)
-        if sources and next(iter(sources.values())) is not None:
-            kept(plan, runs, names=_names(data, plan))  # refuses what does not fit
+        kept(plan, runs, names=_names(data, plan))  # refuses what does not fit
         if pixels is not None:
             (partial / "attention").mkdir()
             Image.fromarray(pixels).save(partial / "attention" / "probe.png")
@@ -88,6 +90,12 @@ def create(
         shutil.rmtree(partial, ignore_errors=True)
         raise
     return RunFolder(path)
+
+
+def datasets_folder() -> Path:
+    """Where uploaded data sets lie: HALO_VIS_DATASETS, else beside the runs."""
+    given = os.environ.get("HALO_VIS_DATASETS")
+    return Path(given) if given else runs_folder().parent / "datasets"
 
 
 def _name(plan: Plan) -> str:
@@ -110,14 +118,10 @@ def data_yaml(plan: Plan, datasets: Path) -> Path | None:
 def _names(data: Path | None, plan: Plan) -> dict[int, str]:
     """Classes of the data, as far as they can be told before it is made."""
     if data is not None:
-        names = YAML.load(data)["names"]
-        return dict(enumerate(names)) if isinstance(names, list) else {int(k): str(v) for k, v in names.items()}
+        return class_names(data)
     if plan.data == "meadow":
         return dict(enumerate(meadow.NAMES))
-    import ultralytics
-
-    coco = YAML.load(Path(ultralytics.__file__).parent / "cfg" / "datasets" / "coco8.yaml")["names"]
-    return {int(k): str(v) for k, v in coco.items()}
+    return dict(enumerate(coco_names()))
 
 
 def start_of(plan: Plan, member: str, runs: Path, *, fetch: bool = False) -> Path | None:
@@ -188,15 +192,19 @@ def kept(plan: Plan, runs: Path, datasets: Path | None = None, names: dict[int, 
     """What each member keeps of its start; empty for an untrained one.
 
     Raises:
-        PlanError: a start that is not here or does not fit.
+        PlanError: a start that is not here or does not fit, or a model larger than weights files may be.
     """
-    if not plan.start:
-        return {}
     if names is None:
         names = _names(data_yaml(plan, datasets) if datasets else None, plan)
     found = {}
     for member, form in plan.members.items():
         architecture = Architecture(plan.scale, form=form, nc=len(names), **plan.geometry())
+        try:
+            Header(architecture, names)  # what its weights will have to keep to, told before and not after training
+        except WeightsError as error:
+            raise PlanError(f"{error}. Choose fewer or narrower heads, or smaller blocks.", "heads") from None
+        if not plan.start:
+            continue
         try:
             _, found[member] = graft(_read(start_of(plan, member, runs)), architecture, names)
         except ValueError as error:
@@ -221,23 +229,24 @@ class Estimate:
         seconds: of the whole run, all members, validation included.
         epoch_s: member -> seconds of an epoch.
         step_s: member -> seconds of a batch, its share of the optimizer's step included.
-        pictures: in the training and the validation split.
+        pictures: in the training, the validation and the test split.
         threads: CPU threads that were used; 0 on a GPU.
     """
 
     seconds: float
     epoch_s: dict[str, float]
     step_s: dict[str, float]
-    pictures: tuple[int, int]
+    pictures: tuple[int, ...]
     device: str
     threads: int
 
 
-def estimate(plan: Plan, pictures: tuple[int, int], cache: Path, names: int = 3) -> Estimate:
+def estimate(plan: Plan, pictures: tuple[int, ...], cache: Path, names: int = 3) -> Estimate:
     """Measure some steps of each member in a process of its own, then reckon.
 
     Args:
-        pictures: how many there are in the training and the validation split.
+        pictures: how many there are in the training, the validation and the test split; without the last the
+            validation split is measured on in the end.
         cache: a folder that keeps what was measured: the same architecture, batch, size, optimizer and device are
             not measured again.
         names: number of classes.
@@ -245,9 +254,10 @@ def estimate(plan: Plan, pictures: tuple[int, int], cache: Path, names: int = 3)
     Raises:
         RuntimeError: no step could be measured (no memory, or no end within `MEASURE_TIMEOUT_S`); says so.
     """
-    train, val = pictures
+    train, val, test = (*pictures, 0)[:3]
     facts = _measured(plan, cache, names)
     batches = -(-train // plan.batch)
+    drawn = MEADOW_S * sum(pictures) if plan.data == "meadow" else 0.0
     epoch_s = {}
     for member, times in facts["members"].items():
         steps = max(1.0, batches * plan.batch / max(plan.nbs, plan.batch))
@@ -255,14 +265,19 @@ def estimate(plan: Plan, pictures: tuple[int, int], cache: Path, names: int = 3)
             batches * times["batch_s"] + steps * times["step_s"] + val * times["picture_s"] + times["save_s"]
         )
     untouched = {m for m, form in plan.members.items() if form == "baseline" and plan.trained == "halo"}
-    seconds = sum(facts["load_s"] + (0 if m in untouched else plan.epochs * s) for m, s in epoch_s.items())
+    seconds = drawn
+    for member, of_epoch in epoch_s.items():
+        times = facts["members"][member]
+        measuring = (test or val) * times["picture_s"] + LATENCY_FORWARDS * times["forward_s"]
+        seconds += facts["load_s"] + measuring + (0 if member in untouched else plan.epochs * of_epoch)
     step_s = {m: times["batch_s"] + times["step_s"] for m, times in facts["members"].items()}
     return Estimate(round(seconds, 1), epoch_s, step_s, pictures, facts["device"], facts["threads"])
 
 
 def _measured(plan: Plan, cache: Path, names: int) -> dict:
     parts = ("member", "form", "scale", "block_size", "halo_size", "dim_head", "heads", "levels", "trained", "imgsz")
-    known = {name: getattr(plan, name) for name in (*parts, "batch", "optimizer", "device", "threads")} | {"nc": names}
+    parts += ("batch", "optimizer", "device", "threads")
+    known = {name: getattr(plan, name) for name in parts} | {"nc": names, "version": 2}
     file = cache / f"step-{hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]}.json"
     try:
         return json.loads(file.read_text(encoding="utf-8"))

@@ -45,6 +45,12 @@ def prepare(recipe: Recipe, folder: Path) -> Path:
     return Path(recipe.data).resolve()
 
 
+def class_names(data: Path) -> dict[int, str]:
+    """Class id -> name, as a data YAML of ours or Ultralytics' own has them."""
+    names = YAML.load(data)["names"]
+    return {int(k): str(v) for k, v in (enumerate(names) if isinstance(names, list) else names.items())}
+
+
 def photos(folder: Path) -> Path:
     """The ten photographs of `photos`: coco8 (copied, since Ultralytics writes beside labels) and the two installed."""
     images, labels = folder / "images", folder / "labels"

@@ -63,9 +63,10 @@ def graft(donor: YOLO, architecture: Architecture, names: dict[int, str]) -> tup
             f"the start is a YOLO26{given.scale} for {given.task}, the plan asks for a YOLO26{architecture.scale} for "
             f"{architecture.task}. Choose scale {given.scale}, or another start."
         )
+    # The class branch keeps the start's width, as Ultralytics does: with another one all of it would start anew.
     own = donor.model.model[-1]
-    width = own.cv3[0][-1].in_channels if given.class_width else None
-    grown = build(replace(architecture, nc=len(names), class_width=width or architecture.class_width), names)
+    width, usual = own.cv3[0][-1].in_channels, max(own.cv2[0][0].conv.in_channels, min(len(names), 100))
+    grown = build(replace(architecture, nc=len(names), class_width=None if width == usual else width), names)
     source = {place: value for place, _, value in _places(donor.model)}
     same_classes = list(donor.names.values()) == list(names.values())
     last = _last_layers(grown.model)

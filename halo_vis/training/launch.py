@@ -21,14 +21,13 @@ from typing import Protocol
 import psutil
 from filelock import FileLock, Timeout
 
-from halo_vis.training.run_folder import RunFolder, alive, identity
+from halo_vis.training.run_folder import MARK, RunFolder, alive, identity
 
 SUBMITTED = "submitted"  # phase of a run that a cluster has, until its worker says more
 RUN_FOLDER = "RUN_FOLDER"  # in a command: where the folder's path comes
 COMMAND = (sys.executable, "-m", "halo_vis", "train", RUN_FOLDER)
 PACKAGES = Path(__file__).resolve().parents[2]  # where `halo_vis` is found: the worker does not start there
 EXIT_S = 1.5  # a killed process of many threads is dead a moment before it lets go of its files
-MARK = "HALO_VIS_RUN"  # in a worker's environment, and in that of all it starts: which run it works on
 # What a worker is told of the server's environment: nothing that could hold a secret.
 ALLOWED = (
     "PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_*", "TZ", "TMPDIR", "TEMP", "TMP", "SYSTEMROOT", "LD_LIBRARY_PATH",

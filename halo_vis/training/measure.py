@@ -1,10 +1,10 @@
 """Measure how long a step takes: ``python -m halo_vis.training.measure``, a plan in, figures out.
 
 It reads {"plan": ..., "names": n} as JSON and prints a line of JSON:
-{"device", "threads", "load_s", "members": {member: {"batch_s", "step_s", "picture_s", "save_s"}}}: seconds of a batch
-forth and back, of an optimizer's step, of a validation picture, of what comes with every epoch, of starting a member.
-The optimizer is the real one (MuSGD's step takes several times AdamW's), the pictures are noise: what is drawn on them
-changes nothing about the time.
+{"device", "threads", "load_s", "members": {member: {"batch_s", "step_s", "picture_s", "forward_s", "save_s"}}}: seconds
+of a batch forth and back, of an optimizer's step, of a validation picture, of a forward pass for one picture, of what
+comes with every epoch, of starting a member. The optimizer is the real one (MuSGD's step takes several times AdamW's),
+the pictures are noise: what is drawn on them changes nothing about the time.
 """
 
 from __future__ import annotations
@@ -65,7 +65,8 @@ def measure(plan: Plan, form: str, device: torch.device, names: int) -> dict[str
     batch = _batch(plan, device, names)
 
     def forth_and_back() -> None:
-        loss, _ = model(batch)
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            loss, _ = model(batch)
         if trainable:
             loss.sum().backward()
 
@@ -94,6 +95,7 @@ def measure(plan: Plan, form: str, device: torch.device, names: int) -> dict[str
     return {
         "batch_s": median(forward),
         "step_s": median(stepped),
+        "forward_s": val,
         "picture_s": val * 1.3,  # NMS and matching come on top of the forward pass
         "save_s": 0.3 + 2 * saved + val,  # the checkpoint, the probe
     }

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ TRAINED = ("all", "halo", "halo+head")
 OPTIMIZERS = ("auto", "MuSGD", "AdamW", "SGD")
 TRACKERS = ("trackio", "wandb", "mlflow")
 LONGEST_YAML = 20_000  # characters; a plan has about 1,500
+MOST_BRACKETS = 100  # a plan has four
 
 
 @dataclass(frozen=True)
@@ -244,6 +245,8 @@ class Plan:
         """
         if len(text) > LONGEST_YAML:
             raise PlanError(f"a plan has at most {LONGEST_YAML} characters; this has {len(text)}. Is it another file?")
+        if sum(text.count(bracket) for bracket in "[{") > MOST_BRACKETS:  # the scanner's time grows with their square
+            raise PlanError("a plan has plain values only; this YAML is nested deeply. Is it another file?")
         try:
             if any(isinstance(token, (yaml.AliasToken, yaml.TagToken)) for token in yaml.scan(text)):
                 raise PlanError("a plan has plain values only; this YAML uses aliases or tags. Save the plan again.")
@@ -346,10 +349,6 @@ class Plan:
             ["python", "-m", "halo_vis", "yolo", "detect", "train", *(f"{k}={v}" for k, v in values.items())]
         )
 
-    def with_batch(self, batch: int) -> Plan:
-        """The same with another batch, for a machine whose memory did not suffice."""
-        return replace(self, batch=batch)
-
 
 def _plain(*parts: str) -> bool:
     """Names of letters, digits, hyphen, underscore and dot that lead nowhere."""
@@ -365,7 +364,9 @@ def _checked(name: str, field: Field, value: Any) -> Any:
             raise PlanError(f"{name} must be true or false, got {value!r}.", name)
         return value
     if field.kind == "text":
-        if not isinstance(value, str) or len(value) > field.high or any(ord(c) < 32 for c in value):
+        # A lone surrogate is no text that a file could hold.
+        bad = isinstance(value, str) and any(ord(c) < 32 or 0xD800 <= ord(c) < 0xE000 for c in value)
+        if not isinstance(value, str) or len(value) > field.high or bad:
             raise PlanError(f"{name} must be a text of at most {field.high:.0f} characters, got {value!r:.80}.", name)
         return value.strip()
     if field.kind == "choice":
@@ -376,11 +377,12 @@ def _checked(name: str, field: Field, value: Any) -> Any:
         if not isinstance(value, (list, tuple)) or any(v not in field.choices for v in value):
             raise PlanError(f"{name} must be some of {', '.join(field.choices)}, got {value!r:.80}.", name)
         return tuple(choice for choice in field.choices if choice in value)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    whole = isinstance(value, int) and not isinstance(value, bool)  # of any length: isfinite would overflow
+    if not whole and not (isinstance(value, float) and math.isfinite(value)):
         raise PlanError(f"{name} must be a number, got {value!r:.80}.", name)
     if field.kind == "int" and value != int(value):
         raise PlanError(f"{name} must be a whole number, got {value!r}.", name)
     if not field.low <= value <= field.high:
         unit = f" {field.unit}" if field.unit else ""
-        raise PlanError(f"{name} must lie between {field.low:g} and {field.high:g}{unit}, got {value:g}.", name)
+        raise PlanError(f"{name} must lie between {field.low:g} and {field.high:g}{unit}, got {value!r:.40}.", name)
     return int(value) if field.kind == "int" else float(value)

@@ -24,6 +24,7 @@ from halo_vis.global_attention import GlobalTrace
 from halo_vis.maps import LevelTrace
 from halo_vis.picture import read_picture
 from halo_vis.trace import Captured
+from halo_vis.training.data import class_names
 from halo_vis.training.run_folder import RunFolder
 
 STRIDE = 32
@@ -132,17 +133,16 @@ def write_probe(run: RunFolder, data: Path, imgsz: int, point: tuple[float, floa
     is `point` (y, x in its pixels) or, where that is negative, the centre of a labelled object (on a meadow: a visited
     flower), else of the picture.
     """
-    if run.json("attention/probe.json"):
-        return
     target = run.path / "attention" / "probe.png"
-    names = YAML.load(data)["names"]
-    names = dict(enumerate(names)) if isinstance(names, list) else names
+    if run.json("attention/probe.json") and target.is_file():
+        return
+    names = class_names(data)
     boxes = np.zeros((0, 5))
-    if not target.is_file():
+    given = target if target.is_file() else None
+    if given is None:
         target.parent.mkdir(exist_ok=True)
-        picture, boxes = _labelled(data)
-        Image.fromarray(read_picture(picture).pixels).save(target)
-    pixels = read_picture(target).pixels
+        given, boxes = _labelled(data)
+    pixels = read_picture(given).pixels
     height, width = pixels.shape[:2]
     y, x = point
     if min(y, x) < 0 or y >= height or x >= width:
@@ -158,6 +158,10 @@ def write_probe(run: RunFolder, data: Path, imgsz: int, point: tuple[float, floa
         "names": {str(k): str(v) for k, v in names.items()},
     }  # fmt: skip
     run.write_json("attention/probe.json", json.loads(json.dumps(facts)))
+    if given != target:  # after its facts, and whole: one that is there is either a person's own or done
+        partial = target.with_suffix(".partial")
+        Image.fromarray(pixels).save(partial, format="png")
+        partial.replace(target)
 
 
 def _labelled(data: Path) -> tuple[Path, np.ndarray]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 import torch
+from ultralytics.utils import RANK
 
 from halo_vis.training.probe import Probe
 from halo_vis.training.run_folder import RunFolder
@@ -22,10 +23,6 @@ EVERY_S = 0.5  # between two writes of the status
 VALIDATION = 1.2  # an epoch with its validation, as a multiple of its batches, while none has been seen
 MEASURES = ("mAP50", "mAP50-95", "precision", "recall")
 log = logging.getLogger("halo_vis")
-
-
-class OutOfTime(RuntimeError):
-    """The run has used the time that it was given."""
 
 
 class Reporter:
@@ -73,15 +70,14 @@ class Reporter:
         self.epoch_began, self.batch, self.pictures = time.monotonic(), 0, 0
 
     def on_train_batch_end(self, trainer: HaloTrainer) -> None:
-        """Count; end where the time is used up."""
+        """Count; end the epoch where the time is used up: what is learned by then is kept."""
         self.batch += 1
         self.pictures += trainer.batch_size  # the last batch may hold fewer: settled at the end of the epoch
         elapsed = time.monotonic() - self.epoch_began
         self.rate = min(self.pictures, len(trainer.train_loader.dataset)) / max(elapsed, 1e-9)
         self._status(trainer, "training")
-        longest = self.session.longest_s
-        if longest and self.session.elapsed_s + time.monotonic() - self.began > longest:
-            raise OutOfTime(f"the run has used the {longest:.0f} s that it may take")
+        if RANK == -1 and self._out_of_time():  # of several GPUs none may leave an epoch before the others
+            trainer.stop = True
 
     def on_train_epoch_end(self, trainer: HaloTrainer) -> None:
         """The batches are done; validation follows."""
@@ -105,7 +101,7 @@ class Reporter:
             "epochs": self.session.epochs,
             "seconds": round(seconds, 3),
             "images_per_s": round(self.rate, 2),
-            "lr": next(iter(trainer.lr.values()), None),
+            "lr": min(trainer.lr.values(), default=None),  # MuSGD gives the head a multiple of it
             "losses": {_short(k): _number(v) for k, v in (trainer.tloss or {}).items()},
             "val_losses": {_short(k): _number(v) for k, v in metrics.items() if measured and k.startswith("val/")},
         }
@@ -123,6 +119,13 @@ class Reporter:
             self.asked_batch = trainer.batch_size
         self.trackers.epoch(event)
         self._status(trainer, "training", force=True)
+        if self._out_of_time() and trainer.epoch + 1 < trainer.epochs:
+            trainer.stop = True
+            self.run.event(
+                "warning",
+                message=f"the time that a run may take was used up: {self.session.member} ended in epoch {number} of "
+                f"{self.session.epochs}",
+            )
         if self.run.stop_file.exists() and not trainer.stop:
             trainer.cut_short.touch()
             trainer.stop = True  # several GPUs: Ultralytics hands it on to the other ranks
@@ -132,6 +135,10 @@ class Reporter:
         self.trackers.close("stopped" if trainer.cut_short.exists() else "finished")
 
     # ------------------------------------------------------------ what they do
+    def _out_of_time(self) -> bool:
+        longest = self.session.longest_s
+        return bool(longest) and time.monotonic() - self.began > longest
+
     def _fill_in(self, trainer: HaloTrainer) -> None:
         """Report epochs that were saved but not reported: their process died in between. Ultralytics has their row."""
         of_mine = (self.session.member, self.session.stage)
@@ -146,7 +153,8 @@ class Reporter:
             row = {name: values[i] for name, values in columns.items()}
             before = columns["time"][i - 1] if i else 0.0
             seconds = row["time"] - before if row["time"] > before else row["time"]  # the clock starts anew on a resume
-            metrics = {name: _number(row.get(f"metrics/{name}(B)")) for name in MEASURES}
+            measured = trainer.args.val or epoch >= trainer.epochs
+            metrics = {name: _number(row.get(f"metrics/{name}(B)")) if measured else None for name in MEASURES}
             self.run.event(
                 "epoch",
                 member=self.session.member,
@@ -155,9 +163,9 @@ class Reporter:
                 epochs=self.session.epochs,
                 seconds=round(seconds, 3),
                 images_per_s=None,
-                lr=_number(row.get("lr/pg0")),
+                lr=_number(min((v for k, v in row.items() if k.startswith("lr/")), default=None)),
                 losses={_short(k): _number(v) for k, v in row.items() if k.startswith("train/")},
-                val_losses={_short(k): _number(v) for k, v in row.items() if k.startswith("val/")},
+                val_losses={_short(k): _number(v) for k, v in row.items() if measured and k.startswith("val/")},
                 **metrics,
             )
 
@@ -182,7 +190,7 @@ class Reporter:
         self.wrote = now
         batches = len(trainer.train_loader)
         epochs_done = self.session.before + self.epoch + min(self.batch / batches, 1.0)
-        members, total = len(self.session.members), self.session.epochs
+        to_train, total = self.session.to_train, self.session.epochs
         left = None
         if self.lasted or self.batch:
             an_epoch = (
@@ -190,7 +198,7 @@ class Reporter:
                 if self.lasted
                 else (now - self.epoch_began) / self.batch * batches * VALIDATION
             )
-            left = an_epoch * (total - epochs_done + total * (members - self.session.trained - 1))
+            left = an_epoch * (total - epochs_done + total * (to_train - self.session.trained - 1))
         status = {
             "state": "running",
             "time": round(time.time(), 3),
@@ -206,7 +214,7 @@ class Reporter:
             "memory_gb": round(self._memory(trainer), 2),
             "device": str(trainer.device),
             "phase": phase,
-            "done": round((self.session.trained + epochs_done / total) / members, 4),
+            "done": round((self.session.trained + epochs_done / total) / to_train, 4),
             "elapsed_s": round(self.session.elapsed_s + now - self.began, 1),
             "left_s": None if left is None else round(left, 1),
             "losses": {_short(k): _number(v) for k, v in (trainer.tloss or {}).items()},

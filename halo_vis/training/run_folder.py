@@ -11,13 +11,16 @@ RUN/events.jsonl              a line per epoch and per change of state; the last
 RUN/log.txt                   what the process printed
 RUN/STOP                      its presence asks for a stop at the end of the epoch
 RUN/data/                     generated or gathered data
-RUN/out/<member>/stage<n>/    Ultralytics' own folders (several GPUs: deleted at launch, so nothing of ours is there)
+RUN/out/<member>/stage<n>/    Ultralytics' own folders (several GPUs: deleted at launch); done.json once one is done
+RUN/work/                     its process's working directory and configuration
+RUN/tensorboard/              event files; trackers.json: what other trackers were told
 RUN/attention/<member>.jsonl  attention of the probe's query, a line per epoch
 RUN/weights/<member>.safetensors and <member>.json
 RUN/comparison.json           the members side by side, once all are there
+RUN/pair.json                 what the page and load_pair("run:ID") offer of it
 
-The worker alone writes status, events, attention, out and weights. A reader never trusts status.json by itself: a run
-"running" without its process was interrupted.
+While a worker lives it alone writes here; before and after it a launcher may write status and events, under its lock.
+A reader never trusts status.json by itself: a run "running" without its process was interrupted.
 """
 
 from __future__ import annotations
@@ -41,6 +44,7 @@ from filelock import FileLock, Timeout
 STATES = ("new", "queued", "running", "stopping", "stopped", "interrupted", "failed", "finished")
 RESUMABLE = ("stopped", "interrupted", "failed")
 AT_WORK = ("running", "stopping")
+MARK = "HALO_VIS_RUN"  # in the environment of a worker that a launcher started: which run it works on
 TAIL = 64 * 1024  # bytes of a log that are read
 
 
@@ -155,7 +159,7 @@ class RunFolder:
         partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
         try:
             partial.write_text(json.dumps(value, ensure_ascii=False) + "\n", encoding="utf-8")
-            partial.replace(path)
+            _replace(partial, path)
         finally:
             partial.unlink(missing_ok=True)
 
@@ -205,10 +209,26 @@ class RunFolder:
                 "Wait for it, stop it, or choose another run folder."
             ) from None
         try:
-            self.write_json("proc.json", self.process() | identity(os.getpid()))
+            # What a launcher noted of this process stays; what it noted of an earlier one does not.
+            launched = os.environ.get(MARK) == str(self.path)
+            noted = {k: v for k, v in self.process().items() if launched and k in ("ray", "device")}
+            self.write_json("proc.json", noted | identity(os.getpid()))
             yield
         finally:
             lock.release()
+
+
+def _replace(partial: Path, path: Path) -> None:
+    """Put a file in another's place; Windows refuses for as long as somebody reads the other."""
+    for _ in range(20):
+        try:
+            partial.replace(path)
+            return
+        except PermissionError:
+            if platform.system() != "Windows":
+                raise
+            time.sleep(0.05)
+    partial.replace(path)
 
 
 def identity(pid: int) -> dict[str, Any]:

@@ -18,7 +18,6 @@ from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils import DEFAULT_CFG, RANK
 
 from halo_vis.training.reporter import Reporter
-from halo_vis.training.run_folder import RunFolder
 from halo_vis.training.trackers import only_ours
 
 SESSION = "HALO_VIS_SESSION"  # environment variable
@@ -36,10 +35,10 @@ class Session:
         run: the run folder.
         member, stage: what is trained; `stages` of them in all.
         before, epochs: epochs of the stages before this one, and of all stages together.
-        trained: members that are done already; `members`: all of them.
+        members: all of them; `to_train` of these are trained, `trained` are done with it.
         elapsed_s: training time of earlier sessions and members.
         threads: CPU threads; 0: Ultralytics' choice.
-        longest_s: see Recipe.
+        longest_s: what this member may still train; 0: no limit.
         running_statistics: keep the batch norms in evaluation mode.
     """
 
@@ -47,6 +46,7 @@ class Session:
     member: str
     members: tuple[str, ...]
     trained: int
+    to_train: int
     stage: int
     stages: int
     before: int
@@ -94,13 +94,28 @@ class HaloTrainer(DetectionTrainer):
         """Marks that rank 0 was asked to stop at the end of an epoch: the other ranks have no other way to know."""
         return Path(self.session.run) / "out" / f".cut-short-{self.session.member}-{self.session.stage}"
 
+    @property
+    def rank_error(self) -> Path:
+        """What went wrong in the process of a rank: the one that started it learns no more than its exit status."""
+        return Path(self.session.run) / "out" / ".rank-error"
+
+    def _do_train(self) -> None:
+        """As Ultralytics trains; of several GPUs the first one that fails says why."""
+        try:
+            super()._do_train()
+        except Exception as error:
+            if RANK >= 0:
+                self.rank_error.write_text(f"{type(error).__name__}: {error}", encoding="utf-8")
+            raise
+
     def save_model(self) -> bool:
         """Write the checkpoints whole: a process that dies meanwhile leaves the ones of the epoch before."""
         last, best = self.last, self.best
         self.last, self.best = (path.with_suffix(".partial") for path in (last, best))
         try:
             saved = super().save_model()
-            for partial, path in ((self.last, last), (self.best, best)):
+            # The best one first: last.pt holds the best fitness, and must not know of one that is not there.
+            for partial, path in ((self.best, best), (self.last, last)):
                 if partial.exists():
                     partial.replace(path)
         finally:
@@ -131,8 +146,3 @@ def set_threads(trainer: HaloTrainer) -> None:
     import torch
 
     torch.set_num_threads(trainer.session.threads)
-
-
-def run_of(session: Session) -> RunFolder:
-    """The folder of a session."""
-    return RunFolder(Path(session.run))

@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import platform
 import signal
+import subprocess
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 import ultralytics
 from ultralytics import YOLO
@@ -25,12 +29,11 @@ from ultralytics.utils.torch_utils import strip_optimizer
 import halo_vis
 from halo_vis.attention import HaloAttention
 from halo_vis.training import outcome
-from halo_vis.training.data import prepare
+from halo_vis.training.data import class_names, prepare
 from halo_vis.training.graft import graft
 from halo_vis.training.probe import write_probe
 from halo_vis.training.recipe import Recipe
-from halo_vis.training.reporter import OutOfTime
-from halo_vis.training.run_folder import RunFolder
+from halo_vis.training.run_folder import MARK, RunFolder
 from halo_vis.training.trainer import HaloTrainer, Session, Stopped
 from halo_vis.transplant import Architecture, build
 from halo_vis.weights import read_weights, write_weights
@@ -74,7 +77,8 @@ def run(folder: Path, members: list[str] | None = None, device: str = "", thread
     Raises:
         ValueError: a member that the recipe has not.
         RunBusy: another process trains this folder.
-        Whatever ended the training; the folder's state is then "failed" and says why.
+        Exception: what ended the training; the folder's state is then "failed" and says why. What is neither a
+            ValueError nor an OSError comes as a RuntimeError.
     """
     recipe = read_run(folder)
     unknown = set(members or ()) - set(recipe.members)
@@ -82,115 +86,109 @@ def run(folder: Path, members: list[str] | None = None, device: str = "", thread
         raise ValueError(f"run {folder.name} has no member {sorted(unknown)}; it has {sorted(recipe.members)}.")
     place = RunFolder(folder)
     with place.held():
-        if place.json("status.json").get("state") not in ("running", "stopping"):
-            place.stop_file.unlink(missing_ok=True)  # of an earlier stop; whoever launches us says "running" first
-        previous = place.json("status.json").get("elapsed_s")
-        elapsed = float(previous) if isinstance(previous, (int, float)) else 0.0
-        place.set_state("running", phase="loading", elapsed_s=elapsed)
-        place.event("session", versions=_versions(), device=device or recipe.device, host=platform.node())
-        try:
-            with _told_to_stop():
-                return _train(recipe, place, list(members or recipe.members), device, threads, elapsed)
-        except Stopped:
-            _kill_children()
-            _end(place, "stopped")
-            return _weights(place, recipe)
-        except BaseException as error:
-            traceback.print_exc()
-            _end(place, "failed", error=explain(error, recipe))
-            raise
+        if os.environ.get(MARK) != str(place.path):
+            # Of an earlier stop. A launcher removes it itself, before a person can ask for the next one.
+            place.stop_file.unlink(missing_ok=True)
+        job = _Job(recipe, place, tuple(members or recipe.members), device or recipe.device, threads or recipe.threads)
+        _running(place, "loading")
+        place.event("session", versions=_versions(), device=job.device, host=platform.node())
+        with _told_to_stop() as children:
+            try:
+                _end(place, "finished" if _train(job) else "stopped")
+            except Stopped as stopped:
+                _kill(children)
+                _end(place, "stopped")
+                _close_trackers(stopped, "stopped")
+            except BaseException as error:
+                traceback.print_exc()
+                _end(place, "failed", error=explain(error, recipe))
+                _close_trackers(error, "failed")
+                if isinstance(error, Exception) and not isinstance(error, (ValueError, OSError, RuntimeError)):
+                    raise RuntimeError(f"{type(error).__name__}: {error}") from error
+                raise
+    return _weights(place, recipe)
 
 
-def _train(
-    recipe: Recipe, place: RunFolder, members: list[str], device: str, threads: int, elapsed: float
-) -> dict[str, Path]:
-    place.set_state("running", phase="data", elapsed_s=elapsed)
+@dataclass(frozen=True)
+class _Job:
+    """What a process works on."""
+
+    recipe: Recipe
+    place: RunFolder
+    members: tuple[str, ...]
+    device: str
+    threads: int
+
+    def untouched(self, member: str) -> bool:
+        """It has nothing that is trained: it is measured as it starts."""
+        return self.recipe.trained == "halo" and self.recipe.members[member] == "baseline"
+
+    @property
+    def trained(self) -> tuple[str, ...]:
+        """The members that are trained."""
+        return tuple(name for name in self.members if not self.untouched(name))
+
+
+def _train(job: _Job) -> bool:
+    """Everything that is not done yet; returns False where the run was asked to stop."""
+    recipe, place = job.recipe, job.place
+    _running(place, "data")
     data = prepare(recipe, place.path / "data")
     if recipe.probe is not None:
         write_probe(place, data, recipe.imgsz, recipe.probe)
-    for number, name in enumerate(members):
-        elapsed = train_member(recipe, name, place, data, device, threads, members, number, elapsed)
-        if elapsed is None:
-            _end(place, "stopped")
-            return _weights(place, recipe)
-    found = _weights(place, recipe)
-    if set(found) == set(recipe.members):
-        if recipe.probe is not None:  # a run of the page: what it shows in the end
-            _status(place, phase="measuring")
-            if not place.json("comparison.json"):
-                outcome.write_comparison(place, recipe, data, device or recipe.device)
-            outcome.make_pair(place, recipe)
-        _end(place, "finished")
-    else:
-        _end(place, "stopped")
-    return found
+    for name in job.members:
+        if place.stop_file.exists() or not _train_member(job, name, data):
+            return False
+    if set(_weights(place, recipe)) != set(recipe.members) or place.stop_file.exists():
+        return False
+    _status(place, phase="measuring", done=1.0)
+    if not place.json("comparison.json"):
+        outcome.write_comparison(place, recipe, data, job.device)
+    outcome.make_pair(place, recipe)
+    return True
 
 
-def train_member(
-    recipe: Recipe,
-    name: str,
-    place: RunFolder,
-    data: Path,
-    device: str,
-    threads: int,
-    members: list[str],
-    number: int,
-    elapsed: float,
-) -> float | None:
+def _train_member(job: _Job, name: str, data: Path) -> bool:
     """Train one member through all stages, write its weights, measure what was written, write its card.
 
     Returns:
-        The seconds of training so far, or None where the run was asked to stop.
+        False where the run was asked to stop.
     """
+    recipe, place = job.recipe, job.place
     weights = place.weights(name)
     if weights.is_file() and weights.with_suffix(".json").is_file():
-        return elapsed
-    before, total, seconds = 0, recipe.epochs(), 0.0
+        return True
+    before, total, epochs, seconds = 0, recipe.epochs(), 0, 0.0
     yolo: YOLO | None = None
-    untouched = recipe.trained == "halo" and recipe.members[name] == "baseline"
-    for stage, arguments in enumerate(() if untouched else recipe.stages):
-        epochs = {**recipe.common, **arguments}["epochs"]
+    for stage, own in enumerate(() if job.untouched(name) else recipe.stages):
+        arguments = {**recipe.common, **own}
         out = place.path / "out" / name / f"stage{stage}"
-        done, last = out / "done.json", out / "weights" / "last.pt"
+        done, last, best = (out / part for part in ("done.json", "weights/last.pt", "weights/best.pt"))
         if not done.is_file():
+            if place.stop_file.exists():
+                return False
             session = Session(
-                str(place.path), name, tuple(members), number, stage, len(recipe.stages), before, total, elapsed,
-                threads or recipe.threads, recipe.longest_s,
-                {**recipe.common, **arguments}.get("running_statistics", False), recipe.probe is not None,
-                recipe.trackers,
+                str(place.path), name, job.members, job.trained.index(name), len(job.trained), stage,
+                len(recipe.stages), before, total, _elapsed(place), job.threads, _time_left(job, name),
+                arguments.get("running_statistics", False), recipe.probe is not None, recipe.trackers,
             )  # fmt: skip
-            start = time.monotonic()
-            if yolo is None:
-                yolo = initial(recipe, name, place, data)
-            whole = _train_stage(recipe, session, yolo, data, out, device or recipe.device, arguments)
-            elapsed += time.monotonic() - start
-            if not whole:
-                return None
-            done.write_text(json.dumps({"seconds": _seconds(place, name, stage)}))
+            if not _train_stage(job, session, yolo or initial(recipe, name, place, data), data, out, arguments):
+                return False
+            lasted = _lasted(place, name, stage)
+            done.write_text(json.dumps({"seconds": round(sum(lasted.values()), 1), "epochs": len(lasted)}))
             place.event("stage", member=name, stage=stage)
-        seconds += json.loads(done.read_text())["seconds"]
-        before += epochs
-        best = out / "weights" / "best.pt"
+        marked = json.loads(done.read_text())
+        seconds, epochs = seconds + marked["seconds"], epochs + marked.get("epochs", arguments["epochs"])
+        before += arguments["epochs"]
         # Without validation there is nothing to pick by.
         yolo = YOLO(best if recipe.validate and best.is_file() else last)
-    if yolo is None:
-        yolo = initial(recipe, name, place, data)
-    _write_member(recipe, name, place, data, yolo, 0 if untouched else before, seconds, device)
-    return elapsed
+    _write_member(job, name, data, yolo or initial(recipe, name, place, data), epochs, seconds)
+    return True
 
 
-def _seconds(place: RunFolder, member: str, stage: int) -> float:
-    """Seconds of a stage's epochs, over all sessions; of an epoch that was done twice the later one counts."""
-    lines = [e for e in place.events() if (e.get("kind"), e.get("member"), e.get("stage")) == ("epoch", member, stage)]
-    return round(sum({e["epoch"]: e["seconds"] for e in lines}.values()), 1)
-
-
-def _train_stage(
-    recipe: Recipe, session: Session, yolo: YOLO, data: Path, out: Path, device: str, stage: dict[str, Any]
-) -> bool:
-    """Train a stage, from its last checkpoint if there is one; returns whether all of its epochs are done."""
-    last = out / "weights" / "last.pt"
-    reached = _epochs_of(last)
+def _train_stage(job: _Job, session: Session, yolo: YOLO, data: Path, out: Path, asked: dict[str, Any]) -> bool:
+    """Train a stage, from its last checkpoint if there is one; returns False where the run was asked to stop."""
+    recipe, last = job.recipe, out / "weights" / "last.pt"
     arguments = {
         "data": str(data),
         "imgsz": recipe.imgsz,
@@ -199,18 +197,18 @@ def _train_stage(
         "name": out.name,
         "exist_ok": True,
         "workers": 0,
-        "amp": _precision(recipe, device),
+        "amp": _precision(recipe, job.device),
         "val": recipe.validate,
         "plots": False,
         "cache": True,
         "verbose": False,
-        "device": device,
-        **recipe.common,
-        **stage,
+        "device": job.device,
+        **asked,
     }
     arguments.pop("running_statistics", None)
     if frozen := _frozen(recipe, yolo.model):
         arguments["freeze"] = frozen
+    reached = _epochs_of(last)
     if reached >= arguments["epochs"]:  # its process ended between the last checkpoint and the mark
         return True
     session.enter()
@@ -221,19 +219,41 @@ def _train_stage(
         torch.manual_seed(recipe.seed)
         trainer = HaloTrainer(overrides={**arguments, "model": yolo.overrides["model"], "task": "detect"})
         trainer.model = yolo.model.float()
+    trainer.rank_error.unlink(missing_ok=True)
     try:
         trainer.train()
     except BaseException as error:
-        trainer.close_trackers("stopped" if isinstance(error, Stopped) else "failed")
+        error.trainer = trainer
+        if isinstance(error, subprocess.CalledProcessError) and trainer.rank_error.is_file():
+            raise RuntimeError(trainer.rank_error.read_text(encoding="utf-8")) from error
         raise
     return not trainer.cut_short.exists()
+
+
+def _lasted(place: RunFolder, member: str, stage: int | None = None) -> dict[int, float]:
+    """Epoch -> seconds, of a stage or of all; of an epoch that was done twice the later one counts."""
+    lines = (e for e in place.events() if e.get("kind") == "epoch" and e.get("member") == member)
+    return {e["epoch"]: e["seconds"] for e in lines if stage is None or e.get("stage") == stage}
+
+
+def _elapsed(place: RunFolder) -> float:
+    """Seconds of training so far, all sessions."""
+    said = place.json("status.json").get("elapsed_s")
+    return float(said) if isinstance(said, (int, float)) else 0.0
+
+
+def _time_left(job: _Job, member: str) -> float:
+    """Seconds that a member may still train: each has the same share of what the run may take. 0: no limit."""
+    if not job.recipe.longest_s:
+        return 0.0
+    used = sum(_lasted(job.place, member).values())
+    return max(1e-3, job.recipe.longest_s / len(job.trained) - used)
 
 
 def initial(recipe: Recipe, name: str, place: RunFolder, data: Path) -> YOLO:
     """The model that a member's training begins with: seeded, or grown from the weights in start/."""
     torch.manual_seed(recipe.seed)
-    classes = YAML.load(data)["names"]
-    classes = dict(enumerate(classes)) if isinstance(classes, list) else {int(k): str(v) for k, v in classes.items()}
+    classes = class_names(data)
     architecture = Architecture(
         recipe.scale, form=recipe.members[name], nc=len(classes), mask=recipe.mask, **recipe.geometry
     )
@@ -283,10 +303,9 @@ def _epochs_of(last: Path) -> int:
         return 0
 
 
-def _write_member(
-    recipe: Recipe, name: str, place: RunFolder, data: Path, yolo: YOLO, epochs: int, seconds: float, device: str
-) -> None:
+def _write_member(job: _Job, name: str, data: Path, yolo: YOLO, epochs: int, seconds: float) -> None:
     """Weights, then their card: a member is done when both are there."""
+    recipe, place = job.recipe, job.place
     _status(place, phase="measuring", member=name, members=list(recipe.members))
     weights = place.weights(name)
     weights.parent.mkdir(exist_ok=True)
@@ -295,7 +314,7 @@ def _write_member(
         "recipe": recipe.name,
         "member": name,
         "form": recipe.members[name],
-        "trained": "nothing" if not epochs else recipe.trained,
+        "trained": recipe.trained if epochs else "nothing",
         "data": recipe.about or recipe.data,
         "imgsz": recipe.imgsz,
         "epochs": epochs,
@@ -303,16 +322,15 @@ def _write_member(
         "versions": _versions(),
     }
     write_weights(weights, yolo, facts)
-    card = facts | {
-        "seconds": round(seconds),
-        "machine": platform.machine(),
-        **outcome.measure(weights, data, recipe, device or recipe.device),
-    }
+    measured = outcome.measure(weights, data, recipe, job.device)
+    card = facts | {"seconds": round(seconds), "machine": platform.machine(), **measured}
     partial = weights.with_suffix(".json.partial")
     partial.write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     partial.replace(weights.with_suffix(".json"))
     for last in (place.path / "out" / name).glob("*/weights/last.pt"):
         strip_optimizer(last)  # nothing is left to resume
+    if not card["per_class_mAP50"]:
+        place.event("warning", message=f"no object is labelled in the split {card['split']}: its mAP says nothing")
     place.event("member", member=name, **{"mAP50": card["mAP50"], "mAP50-95": card["mAP50-95"]})
 
 
@@ -326,39 +344,46 @@ def _status(place: RunFolder, **values: Any) -> None:
     place.write_json("status.json", place.json("status.json") | values | {"time": round(time.time(), 3)})
 
 
+def _running(place: RunFolder, phase: str) -> None:
+    """Say that it runs; how far it has come stays in view."""
+    place.event("state", state="running", phase=phase)
+    known = place.json("status.json")
+    kept = {k: v for k, v in known.items() if k not in ("error", "left_s", "batch", "images_per_s")}
+    place.write_json("status.json", kept | {"state": "running", "phase": phase, "time": round(time.time(), 3)})
+
+
 def _end(place: RunFolder, state: str, **values: Any) -> None:
     """The last word on a run, with the progress that it had made."""
     known = place.json("status.json")
     kept = {k: known[k] for k in known if k not in ("state", "time", "phase", "left_s", "error")}
     try:
-        place.set_state(state, **values)
+        place.event("state", state=state, **values)
         place.write_json("status.json", {"state": state, "time": round(time.time(), 3), **kept, **values})
     except OSError as error:  # a full disk: whoever reads finds no process, and calls the run interrupted
         print(f"the state {state!r} could not be written: {error}", flush=True)
 
 
+def _close_trackers(error: BaseException, state: str) -> None:
+    """After the state is written: a tracker may take its time."""
+    trainer = getattr(error, "trainer", None)
+    if trainer is not None:
+        trainer.close_trackers(state)
+
+
 def explain(error: BaseException, recipe: Recipe) -> dict[str, Any]:
-    """What ended a run, for people: kind, message, what to do next."""
+    """What ended a run, for people: kind, message, what to do next, and for want of memory a smaller batch."""
     message = " ".join(str(error).split())[:600] or type(error).__name__
-    batch = {**recipe.common, **recipe.stages[-1]}.get("batch", 16)
     if isinstance(error, MemoryError) or any(words in message.lower() for words in OUT_OF_MEMORY):
-        smaller = max(1, int(batch) // 2)
-        step = (
-            f"Try again with batch {smaller}, or a smaller image size." if batch > 1 else "Take a smaller image size."
-        )
-        found = {
-            "kind": "memory",
-            "message": f"There was not enough memory for batch {batch} at {recipe.imgsz} pixels.",
-        }
-        return found | {"next": step} | ({"batch": smaller} if batch > 1 else {})
+        trainer = getattr(error, "trainer", None)
+        batch = int(trainer.batch_size if trainer else {**recipe.common, **recipe.stages[0]}.get("batch", 16))
+        said = f"There was not enough memory for batch {batch} at {recipe.imgsz} pixels."
+        if batch <= 1:
+            return {"kind": "memory", "message": said, "next": "Take a smaller image size."}
+        step = f"Try again with batch {batch // 2}, or a smaller image size."
+        return {"kind": "memory", "message": said, "next": step, "batch": batch // 2}
     if isinstance(error, OSError) and error.errno in NO_ROOM:
-        return {
-            "kind": "disk",
-            "message": "The disk is full.",
-            "next": "Make room, then resume: nothing whole is lost.",
-        }
-    if isinstance(error, OutOfTime):
-        return {"kind": "time", "message": f"It ended because {message}.", "next": "Allow more time, then resume."}
+        step = "Make room, then resume: nothing whole is lost."
+        return {"kind": "disk", "message": "The disk is full.", "next": step}
     if isinstance(error, (FileNotFoundError, ValueError)) or "Dataset" in message:
         return {"kind": "data", "message": message, "next": "Change that, then start again."}
     return {"kind": "other", "message": f"{type(error).__name__}: {message}", "next": "The log has the details."}
@@ -373,32 +398,35 @@ def _versions() -> dict[str, str]:
 
 
 @contextmanager
-def _told_to_stop() -> Iterator[None]:
-    """SIGTERM and Ctrl-C raise Stopped, once; a second one must not cut the tidying short."""
+def _told_to_stop() -> Iterator[list[psutil.Process]]:
+    """SIGTERM and Ctrl-C raise Stopped, once; a second one must not cut the tidying short.
+
+    Yields:
+        the processes below this one when it was told: with several GPUs they are in sessions of their own, and lose
+        their parent before anybody could ask for them.
+    """
+    children: list[psutil.Process] = []
 
     def stop(number: int, frame: object) -> None:
         for which in (signal.SIGTERM, signal.SIGINT):
             signal.signal(which, signal.SIG_IGN)
+        children.extend(psutil.Process().children(recursive=True))
         raise Stopped
 
     try:
         before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     except ValueError:  # not in the main thread: whoever runs us there has its own way to end
-        yield
+        yield children
         return
     try:
-        yield
+        yield children
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def _kill_children() -> None:
-    """End the processes of several GPUs, which a signal to this one does not reach."""
-    import psutil
-
-    for child in psutil.Process().children(recursive=True):
-        try:
+def _kill(children: list[psutil.Process]) -> None:
+    """End processes that a signal to this one does not reach; psutil knows each from a later one of the same number."""
+    for child in children:
+        with suppress(psutil.Error):
             child.kill()
-        except psutil.NoSuchProcess:
-            continue
