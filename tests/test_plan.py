@@ -12,6 +12,7 @@ import pytest
 from halo_vis.__main__ import main
 from halo_vis.training.begin import create, estimate, kept, start_of
 from halo_vis.training.plan import FIELDS, PRESETS, Plan, PlanError
+from halo_vis.training.recipe import recipe_of
 from halo_vis.training.run_folder import RunFolder
 from halo_vis.training.worker import read_run
 
@@ -113,7 +114,7 @@ def test_a_run_from_a_saved_plan(tmp_path: Path, capsys: pytest.CaptureFixture) 
     plan = Plan.from_dict({"meadow_train": 2, "meadow_val": 1, "meadow_test": 0, "imgsz": 64, "epochs": 1})
     run = create(plan, tmp_path / "runs", tmp_path / "datasets", owner="x")
     assert run.state() == "new"
-    assert read_run(run.path) == plan.recipe()
+    assert read_run(run.path) == recipe_of(plan)
     assert Plan.from_yaml((run.path / "plan.yaml").read_text()) == plan
     assert run.json("about.json")["owner"] == "x"
     assert sorted(p.name for p in (run.path / "start").iterdir()) == ["baseline.safetensors", "halo.safetensors"]

@@ -19,7 +19,8 @@ from halo_vis.training.begin import create
 from halo_vis.training.data import prepare
 from halo_vis.training.plan import Plan
 from halo_vis.training.probe import write_probe
-from halo_vis.training.trainer import HaloTrainer, Session
+from halo_vis.training.session import Session
+from halo_vis.training.trainer import HaloTrainer
 from halo_vis.training.worker import initial, read_run
 
 REPOSITORY = Path(__file__).parent.parent

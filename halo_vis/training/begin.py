@@ -28,6 +28,7 @@ from halo_vis.training import trackers
 from halo_vis.training.data import class_names
 from halo_vis.training.graft import Kept, graft
 from halo_vis.training.plan import Plan, PlanError
+from halo_vis.training.recipe import recipe_of
 from halo_vis.training.run_folder import RunFolder
 from halo_vis.transplant import SCALES, Architecture
 from halo_vis.weights import Header, WeightsError, read_weights, write_weights
@@ -78,7 +79,7 @@ def create(
         if pixels is not None:
             (partial / "attention").mkdir()
             Image.fromarray(pixels).save(partial / "attention" / "probe.png")
-        write_run(plan.recipe(data), partial)
+        write_run(recipe_of(plan, data), partial)
         (partial / "plan.yaml").write_text(plan.to_yaml(), encoding="utf-8")
         folder.write_json(
             "about.json", {"title": plan.title, "note": "", "owner": owner, "made": round(time.time(), 3)}

@@ -9,13 +9,9 @@ import math
 import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
-
-if TYPE_CHECKING:
-    from halo_vis.training.recipe import Recipe
 
 MEMBERS = ("both", "baseline", "halo")
 TRAINED = ("all", "halo", "halo+head")
@@ -299,39 +295,6 @@ class Plan:
         """The halo layers' geometry, as Architecture takes it."""
         same = {name: getattr(self, name) for name in ("block_size", "halo_size", "dim_head", "levels", "mask")}
         return same | {"heads": self.heads or None}
-
-    def recipe(self, data_yaml: Path | None = None) -> Recipe:
-        """What the worker runs.
-
-        Args:
-            data_yaml: the data YAML of an uploaded set; the others are made or gathered by the worker.
-        """
-        from halo_vis.training.recipe import Recipe
-
-        generated = self.data == "meadow"
-        sizes = {"train": self.meadow_train, "val": self.meadow_val, "test": self.meadow_test} if generated else {}
-        return Recipe(
-            name=self.title or self.data.partition(":")[2] or self.data,
-            data=str(data_yaml) if data_yaml else self.data,
-            imgsz=self.imgsz,
-            members=self.members,
-            stages=({},),
-            common=self.arguments(),
-            sizes=sizes,
-            data_seed=self.meadow_seed,
-            scale=self.scale,
-            mask=self.mask,
-            seed=self.seed,
-            geometry={k: list(v) if isinstance(v, tuple) else v for k, v in self.geometry().items() if k != "mask"},
-            trained=self.trained,
-            validate=True,
-            probe=(self.probe_y, self.probe_x),
-            longest_s=self.longest_s,
-            trackers=self.trackers,
-            device=self.device,
-            threads=self.threads,
-            about=self.data if not generated else "meadow, generated scenes",
-        )
 
     def command(self, plan_file: str = "plan.yaml", run_folder: str = "runs/mine") -> str:
         """The shell command that runs the saved plan."""

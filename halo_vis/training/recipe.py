@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
-from halo_vis.training.plan import TRAINED
+from halo_vis.training.plan import TRAINED, Plan
 from halo_vis.transplant import FORMS
 
 # Neither mosaic nor scaling: both cut scenes apart, and what makes a flower "visited" would be left outside.
@@ -24,7 +25,7 @@ class Recipe:
     """How the members of a pair are trained: all with the same data, schedule and seed.
 
     Attributes:
-        data: "photos", "meadow", or the path of a data YAML.
+        data: "photos", "meadow", "coco8", "coco128", or the path of a data YAML.
         members: member name -> form of the architecture.
         stages: each a dict of Ultralytics' training arguments; a stage starts from the weights of the one before.
             One argument is ours: ``running_statistics`` keeps the batch norms in evaluation mode.
@@ -83,6 +84,38 @@ class Recipe:
     def epochs(self) -> int:
         """Of all stages together."""
         return sum({**self.common, **stage}["epochs"] for stage in self.stages)
+
+
+def recipe_of(plan: Plan, data_yaml: Path | None = None) -> Recipe:
+    """What the worker runs of a plan.
+
+    Args:
+        data_yaml: the data YAML of an uploaded set; the others are made or gathered by the worker.
+    """
+    generated = plan.data == "meadow"
+    sizes = {"train": plan.meadow_train, "val": plan.meadow_val, "test": plan.meadow_test} if generated else {}
+    return Recipe(
+        name=plan.title or plan.data.partition(":")[2] or plan.data,
+        data=str(data_yaml) if data_yaml else plan.data,
+        imgsz=plan.imgsz,
+        members=plan.members,
+        stages=({},),
+        common=plan.arguments(),
+        sizes=sizes,
+        data_seed=plan.meadow_seed,
+        scale=plan.scale,
+        mask=plan.mask,
+        seed=plan.seed,
+        geometry={k: list(v) if isinstance(v, tuple) else v for k, v in plan.geometry().items() if k != "mask"},
+        trained=plan.trained,
+        validate=True,
+        probe=(plan.probe_y, plan.probe_x),
+        longest_s=plan.longest_s,
+        trackers=plan.trackers,
+        device=plan.device,
+        threads=plan.threads,
+        about="meadow, generated scenes" if generated else plan.data,
+    )
 
 
 RECIPES = {

@@ -15,9 +15,10 @@ from ultralytics.utils import RANK
 
 from halo_vis.training.probe import Probe
 from halo_vis.training.run_folder import RunFolder
+from halo_vis.training.session import Session
 
 if TYPE_CHECKING:
-    from halo_vis.training.trainer import HaloTrainer, Session
+    from ultralytics.engine.trainer import BaseTrainer
 
 EVERY_S = 0.5  # between two writes of the status
 VALIDATION = 1.2  # an epoch with its validation, as a multiple of its batches, while none has been seen
@@ -51,25 +52,25 @@ class Reporter:
         self.trackers: Any = None
 
     # ------------------------------------------------------------ callbacks
-    def on_train_start(self, trainer: HaloTrainer) -> None:
+    def on_train_start(self, trainer: BaseTrainer) -> None:
         """The model is there, and the data."""
         from halo_vis.training.trackers import Trackers
 
         self.began = time.monotonic()
         self.asked_batch = trainer.batch_size
         self.epoch = trainer.start_epoch
-        trainer.cut_short.unlink(missing_ok=True)
+        self.session.cut_short.unlink(missing_ok=True)
         self.trackers = Trackers.open(self.run, self.session.member, vars(trainer.args), self.session.trackers)
         self._fill_in(trainer)
         if trainer.start_epoch == 0 and self.session.before == 0:
             self._look(trainer, 0, None)
         self._status(trainer, "training", force=True)
 
-    def on_train_epoch_start(self, trainer: HaloTrainer) -> None:
+    def on_train_epoch_start(self, trainer: BaseTrainer) -> None:
         """An epoch begins, or begins anew with a smaller batch."""
         self.epoch_began, self.batch, self.pictures = time.monotonic(), 0, 0
 
-    def on_train_batch_end(self, trainer: HaloTrainer) -> None:
+    def on_train_batch_end(self, trainer: BaseTrainer) -> None:
         """Count; end the epoch where the time is used up: what is learned by then is kept."""
         self.batch += 1
         self.pictures += trainer.batch_size  # the last batch may hold fewer: settled at the end of the epoch
@@ -79,11 +80,11 @@ class Reporter:
         if RANK == -1 and self._out_of_time():  # of several GPUs none may leave an epoch before the others
             trainer.stop = True
 
-    def on_train_epoch_end(self, trainer: HaloTrainer) -> None:
+    def on_train_epoch_end(self, trainer: BaseTrainer) -> None:
         """The batches are done; validation follows."""
         self._status(trainer, "validating", force=True)
 
-    def on_fit_epoch_end(self, trainer: HaloTrainer) -> None:
+    def on_fit_epoch_end(self, trainer: BaseTrainer) -> None:
         """The epoch is measured and saved: report it, then stop if that was asked."""
         if trainer.epoch == self.reported:
             return
@@ -127,19 +128,19 @@ class Reporter:
                 f"{self.session.epochs}",
             )
         if self.run.stop_file.exists() and not trainer.stop:
-            trainer.cut_short.touch()
+            self.session.cut_short.touch()
             trainer.stop = True  # several GPUs: Ultralytics hands it on to the other ranks
 
-    def on_train_end(self, trainer: HaloTrainer) -> None:
+    def on_train_end(self, trainer: BaseTrainer) -> None:
         """All epochs are done, or a stop was asked."""
-        self.trackers.close("stopped" if trainer.cut_short.exists() else "finished")
+        self.trackers.close("stopped" if self.session.cut_short.exists() else "finished")
 
     # ------------------------------------------------------------ what they do
     def _out_of_time(self) -> bool:
         longest = self.session.longest_s
         return bool(longest) and time.monotonic() - self.began > longest
 
-    def _fill_in(self, trainer: HaloTrainer) -> None:
+    def _fill_in(self, trainer: BaseTrainer) -> None:
         """Report epochs that were saved but not reported: their process died in between. Ultralytics has their row."""
         of_mine = (self.session.member, self.session.stage)
         known = {e["epoch"] for e in self.run.events() if (e.get("member"), e.get("stage")) == of_mine and "epoch" in e}
@@ -169,7 +170,7 @@ class Reporter:
                 **metrics,
             )
 
-    def _look(self, trainer: HaloTrainer, epoch: int, map50: float | None) -> None:
+    def _look(self, trainer: BaseTrainer, epoch: int, map50: float | None) -> None:
         """Keep the attention of the probe's query. The run does not end because a picture cannot be shown."""
         if self.probe is None:
             return
@@ -183,7 +184,7 @@ class Reporter:
             self.run.event("warning", message=f"the attention of epoch {epoch} could not be kept: {error}")
             self.probe = None
 
-    def _status(self, trainer: HaloTrainer, phase: str, force: bool = False) -> None:
+    def _status(self, trainer: BaseTrainer, phase: str, force: bool = False) -> None:
         now = time.monotonic()
         if not force and now - self.wrote < EVERY_S:
             return
@@ -223,7 +224,7 @@ class Reporter:
             self.run.write_json("status.json", status)
 
     @staticmethod
-    def _memory(trainer: HaloTrainer) -> float:
+    def _memory(trainer: BaseTrainer) -> float:
         """GiB in use: of the GPU, else of this process."""
         if trainer.device.type == "cuda":
             return torch.cuda.memory_reserved(trainer.device) / 2**30

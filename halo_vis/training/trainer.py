@@ -7,10 +7,6 @@ reports for all.
 
 from __future__ import annotations
 
-import json
-import os
-from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -18,55 +14,8 @@ from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils import DEFAULT_CFG, RANK
 
 from halo_vis.training.reporter import Reporter
+from halo_vis.training.session import Session
 from halo_vis.training.trackers import only_ours
-
-SESSION = "HALO_VIS_SESSION"  # environment variable
-
-
-class Stopped(BaseException):
-    """The run was told to stop at once. No Exception, since libraries swallow those."""
-
-
-@dataclass(frozen=True)
-class Session:
-    """Where in a run a trainer stands.
-
-    Attributes:
-        run: the run folder.
-        member, stage: what is trained; `stages` of them in all.
-        before, epochs: epochs of the stages before this one, and of all stages together.
-        members: all of them; `to_train` of these are trained, `trained` are done with it.
-        elapsed_s: training time of earlier sessions and members.
-        threads: CPU threads; 0: Ultralytics' choice.
-        longest_s: what this member may still train; 0: no limit.
-        running_statistics: keep the batch norms in evaluation mode.
-    """
-
-    run: str
-    member: str
-    members: tuple[str, ...]
-    trained: int
-    to_train: int
-    stage: int
-    stages: int
-    before: int
-    epochs: int
-    elapsed_s: float
-    threads: int = 0
-    longest_s: float = 0.0
-    running_statistics: bool = False
-    probe: bool = False
-    trackers: tuple[str, ...] = ()
-
-    def enter(self) -> None:
-        """Make it the session of the trainers that this process and its children make."""
-        os.environ[SESSION] = json.dumps(asdict(self))
-
-    @classmethod
-    def current(cls) -> Session:
-        """The session of this process."""
-        values = json.loads(os.environ[SESSION])
-        return cls(**values | {name: tuple(values[name]) for name in ("members", "trackers")})
 
 
 class HaloTrainer(DetectionTrainer):
@@ -89,23 +38,13 @@ class HaloTrainer(DetectionTrainer):
             for event in Reporter.EVENTS:
                 self.add_callback(event, getattr(self.reporter, event))
 
-    @property
-    def cut_short(self) -> Path:
-        """Marks that rank 0 was asked to stop at the end of an epoch: the other ranks have no other way to know."""
-        return Path(self.session.run) / "out" / f".cut-short-{self.session.member}-{self.session.stage}"
-
-    @property
-    def rank_error(self) -> Path:
-        """What went wrong in the process of a rank: the one that started it learns no more than its exit status."""
-        return Path(self.session.run) / "out" / ".rank-error"
-
     def _do_train(self) -> None:
         """As Ultralytics trains; of several GPUs the first one that fails says why."""
         try:
             super()._do_train()
         except Exception as error:
             if RANK >= 0:
-                self.rank_error.write_text(f"{type(error).__name__}: {error}", encoding="utf-8")
+                self.session.rank_error.write_text(f"{type(error).__name__}: {error}", encoding="utf-8")
             raise
 
     def save_model(self) -> bool:

@@ -34,7 +34,8 @@ from halo_vis.training.graft import graft
 from halo_vis.training.probe import write_probe
 from halo_vis.training.recipe import Recipe
 from halo_vis.training.run_folder import MARK, RunFolder
-from halo_vis.training.trainer import HaloTrainer, Session, Stopped
+from halo_vis.training.session import Session, Stopped
+from halo_vis.training.trainer import HaloTrainer
 from halo_vis.transplant import Architecture, build
 from halo_vis.weights import read_weights, write_weights
 
@@ -219,15 +220,15 @@ def _train_stage(job: _Job, session: Session, yolo: YOLO, data: Path, out: Path,
         torch.manual_seed(recipe.seed)
         trainer = HaloTrainer(overrides={**arguments, "model": yolo.overrides["model"], "task": "detect"})
         trainer.model = yolo.model.float()
-    trainer.rank_error.unlink(missing_ok=True)
+    session.rank_error.unlink(missing_ok=True)
     try:
         trainer.train()
     except BaseException as error:
         error.trainer = trainer
-        if isinstance(error, subprocess.CalledProcessError) and trainer.rank_error.is_file():
-            raise RuntimeError(trainer.rank_error.read_text(encoding="utf-8")) from error
+        if isinstance(error, subprocess.CalledProcessError) and session.rank_error.is_file():
+            raise RuntimeError(session.rank_error.read_text(encoding="utf-8")) from error
         raise
-    return not trainer.cut_short.exists()
+    return not session.cut_short.exists()
 
 
 def _lasted(place: RunFolder, member: str, stage: int | None = None) -> dict[int, float]:
