@@ -170,6 +170,18 @@ def test_two_workers_on_one_folder(tmp_path: Path) -> None:
     assert run.state() == "stopped"
 
 
+def test_a_folder_that_is_deleted_is_not_made_again(tmp_path: Path) -> None:
+    """The worker ends at once and leaves no half of a folder that would be listed as a run."""
+    run = create(replace(TINY, member="halo", epochs=500), tmp_path / "runs", tmp_path / "datasets")
+    process = launch(run)
+    until(has_epochs(run, "halo", 1), process)
+    run.path.rename(tmp_path / "trash")
+    assert process.wait(60) == 2
+    assert not (run.path / "status.json").exists()
+    assert not (run.path / "run.yaml").exists()
+    assert "was deleted while it was trained" in (tmp_path / "trash" / "log.txt").read_text()
+
+
 def test_a_damaged_checkpoint_starts_the_stage_again(tmp_path: Path) -> None:
     """Half a file where last.pt was: no crash, no silent success; the stage begins anew and ends whole."""
     run = create(replace(TINY, member="baseline", epochs=2), tmp_path / "runs", tmp_path / "datasets")

@@ -12,7 +12,7 @@
     { name: "mAP50-95", columns: [["mAP50-95", "val", false]], axis: { zero: true, most: 1 }, write: "metric" },
     { name: "lr", columns: [["lr", "train", false]], axis: { zero: true }, write: "rate" },
   ];
-  const MARGIN = { left: 46, right: 12, top: 28, bottom: 36 };
+  const MARGIN = { left: 58, right: 12, top: 28, bottom: 36 };
 
   const at = (v) => Number(v.toFixed(2));
 

@@ -6,6 +6,7 @@ Nothing heavy is imported here: the page needs the names and ranges before torch
 from __future__ import annotations
 
 import math
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -17,6 +18,7 @@ MEMBERS = ("both", "baseline", "halo")
 TRAINED = ("all", "halo", "halo+head")
 OPTIMIZERS = ("auto", "MuSGD", "AdamW", "SGD")
 TRACKERS = ("trackio", "wandb", "mlflow")
+DEVICE = re.compile(r"|cpu|mps|cuda|cuda:\d{1,2}|\d{1,2}(,\d{1,2}){0,15}")
 LONGEST_YAML = 20_000  # characters; a plan has about 1,500
 MOST_BRACKETS = 100  # a plan has four
 
@@ -47,10 +49,10 @@ FIELDS: dict[str, Field] = {
     "member": Field("choice", "both", choices=MEMBERS),
     "form": Field("choice", "residual", choices=("residual", "article")),
     "scale": Field("choice", "n", choices=("n", "s", "m", "l", "x")),
-    "block_size": Field("int", 8, 1, 32, unit="cells"),
-    "halo_size": Field("int", 3, 0, 16, unit="cells"),
-    "dim_head": Field("int", 32, 4, 256, unit="channels"),
-    "heads": Field("int", 0, 0, 64),
+    "block_size": Field("int", 8, 1, 16, unit="cells"),
+    "halo_size": Field("int", 3, 0, 8, unit="cells"),
+    "dim_head": Field("int", 32, 4, 128, unit="channels"),
+    "heads": Field("int", 0, 0, 16),
     "levels": Field("list", ("P3", "P4", "P5"), choices=("P3", "P4", "P5")),
     "mask": Field("choice", "valid", choices=("valid", "published")),
     "trained": Field("choice", "all", choices=TRAINED),
@@ -199,6 +201,12 @@ class Plan:
                 f"trained is {self.trained!r}, but the model starts untrained: the rest of it would stay random. "
                 "Train all, or start from trained weights.",
                 "trained",
+            )
+        if not DEVICE.fullmatch(self.device):
+            raise PlanError(
+                f'device must be "" (the best there is), cpu, mps, cuda:NUMBER, or numbers of GPUs such as 0,1; got '
+                f"{self.device!r}. Choose one.",
+                "device",
             )
         kind, _, rest = self.start.partition(":")
         if self.start and (kind not in ("pair", "run") or not _plain(*rest.split("/"))):

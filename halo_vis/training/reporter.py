@@ -189,6 +189,8 @@ class Reporter:
         if not force and now - self.wrote < EVERY_S:
             return
         self.wrote = now
+        if not (self.run.path / "run.yaml").is_file():
+            raise FileNotFoundError(f"{self.run.path} was deleted while it was trained. Start a new run.")
         batches = len(trainer.train_loader)
         epochs_done = self.session.before + self.epoch + min(self.batch / batches, 1.0)
         to_train, total = self.session.to_train, self.session.epochs

@@ -142,7 +142,7 @@ def _train(job: _Job) -> bool:
             return False
     if set(_weights(place, recipe)) != set(recipe.members) or place.stop_file.exists():
         return False
-    _status(place, phase="measuring", done=1.0)
+    _status(place, phase="measuring", done=1.0, left_s=None)
     if not place.json("comparison.json"):
         outcome.write_comparison(place, recipe, data, job.device)
     outcome.make_pair(place, recipe)
@@ -307,7 +307,7 @@ def _epochs_of(last: Path) -> int:
 def _write_member(job: _Job, name: str, data: Path, yolo: YOLO, epochs: int, seconds: float) -> None:
     """Weights, then their card: a member is done when both are there."""
     recipe, place = job.recipe, job.place
-    _status(place, phase="measuring", member=name, members=list(recipe.members))
+    _status(place, phase="measuring", member=name, members=list(recipe.members), left_s=None)
     weights = place.weights(name)
     weights.parent.mkdir(exist_ok=True)
     yolo.model.float()
@@ -355,6 +355,8 @@ def _running(place: RunFolder, phase: str) -> None:
 
 def _end(place: RunFolder, state: str, **values: Any) -> None:
     """The last word on a run, with the progress that it had made."""
+    if not (place.path / "run.yaml").is_file():
+        return  # the folder was deleted: nothing is left to say it in
     known = place.json("status.json")
     kept = {k: known[k] for k in known if k not in ("state", "time", "phase", "left_s", "error")}
     try:

@@ -110,7 +110,7 @@ def test_a_run_from_start_to_explorer(browser: Browser, own: OwnServer) -> None:
     context = visitor(browser)
     page, watch = arrive(context, own.url)
     choose_halo_only(page)
-    begin(page, "halo layers only", epochs=LONG)
+    begin(page, "watched to its end", epochs=LONG)
 
     first = wait_epochs(page, 1)
     before = snapshot(page)["progress"]["done"]
@@ -123,7 +123,7 @@ def test_a_run_from_start_to_explorer(browser: Browser, own: OwnServer) -> None:
 
     page.close()
     page, again = arrive(context, own.url)
-    expect(page.locator("#run-view")).to_contain_text("halo layers only")
+    expect(page.locator("#run-view")).to_contain_text("watched to its end")
     assert wait_epochs(page, second) < LONG
     run = own.runs / snapshot(page)["id"]
     page.close()
@@ -131,7 +131,7 @@ def test_a_run_from_start_to_explorer(browser: Browser, own: OwnServer) -> None:
     assert json.loads((run / "status.json").read_text())["state"] == "running"
     own.start()
     page, last = arrive(context, own.url)
-    expect(page.locator("#run-view")).to_contain_text("halo layers only")
+    expect(page.locator("#run-view")).to_contain_text("watched to its end")
     wait_state(page, "finished")
     assert epochs(run, "halo") == list(range(1, LONG + 1))
     assert epochs(run, "baseline") == []
