@@ -141,7 +141,7 @@ def test_a_run_from_start_to_explorer(browser: Browser, own: OwnServer) -> None:
     page.click("#do-open")
     expect(page.locator("#status")).to_contain_text("probe.png")
     wait_ready(page)
-    expect(page.locator("#pair input")).to_have_value("run: halo layers only")
+    expect(page.locator("#pair input")).to_have_value("run: watched to its end")
     assert page.locator("#run").is_visible()
     context.close()
     assert [*watch.problems, *again.problems, *last.problems] == []
@@ -206,6 +206,54 @@ def test_a_run_is_stopped_resumed_and_compared(browser: Browser, own: OwnServer)
     assert not run.exists()
     context.close()
     assert watch.problems == []
+
+
+def test_two_tabs_notes_and_languages(browser: Browser, own: OwnServer) -> None:
+    """What another tab has done comes by itself; a note stays while it is written; the words follow the language."""
+    from gradio_client import Client
+
+    client = Client(own.url, verbose=False)
+    plan = {"meadow_train": 4, "meadow_val": 2, "meadow_test": 2, "imgsz": 64, "epochs": 1, "member": "halo"}
+    ids = [client.predict(plan | {"title": title}, "", api_name="/train")["id"] for title in ("first", "second")]
+    for run in ids:
+        client.predict(run, "stop", "", api_name="/run_action")
+    context = visitor(browser)
+    page, watch = arrive(context, own.url)
+    row = page.locator("#runs tbody tr")
+    row.filter(has_text="second").get_by_role("button").first.click()
+    expect(page.locator("#run-view")).to_contain_text("second")
+    unfold(page, "about-run")
+    expect(page.locator("#run-title input, #run-title textarea")).to_have_value("second")
+    for state in (row.nth(0), row.nth(1)):
+        expect(state).to_contain_text(re.compile("stopped|finished"), timeout=TRAINING_MS)
+
+    other, also = arrive(context, own.url)
+    rows = other.locator("#runs tbody tr")
+    rows.filter(has_text="first").get_by_role("button").first.click()
+    unfold(other, "about-run")
+    expect(other.locator("#run-title input, #run-title textarea")).to_have_value("first")
+    page.locator("#run-note textarea").fill("kept while it is written")
+    other.locator("#run-note textarea").fill("x" * 4001)
+    other.click("#keep")
+    expect(other.locator("#outcome-said")).to_contain_text("at most 4000")
+    other.click("#delete")
+    other.click("#delete-sure")
+    expect(rows.filter(has_text="first")).to_have_count(0)
+    expect(row.filter(has_text="first")).to_have_count(0)
+    expect(page.locator("#run-note textarea")).to_have_value("kept while it is written")
+    page.click("#keep")
+    expect(page.locator("#outcome-said")).to_contain_text("Saved")
+    expect(rows.filter(has_text="second")).to_contain_text("kept while")
+    assert json.loads((own.runs / ids[1] / "about.json").read_text())["note"] == "kept while it is written"
+
+    expect(page.locator("#kept")).to_contain_text("kept")
+    page.locator("#language label").nth(1).click()
+    expect(page.locator("#kept")).to_contain_text("保留")
+    unfold(page, "step-data")
+    expect(page.locator("#f-data input")).to_have_value(TEXTS["zh-CN"]["data_meadow"])
+    expect(page.locator("#run-note textarea")).to_have_value("kept while it is written")
+    context.close()
+    assert [*watch.problems, *also.problems] == []
 
 
 def test_data_is_checked_before_it_is_used(browser: Browser, own: OwnServer, tmp_path: Path) -> None:

@@ -159,3 +159,120 @@ def test_the_table_says_anything(said: object, training: Training) -> None:
     assert history.on_choose(event, "a", ["b", "c", "d"])[1] == ["c", "d", "x"]
     event._data = {"focus": "c"}
     assert history.on_choose(event, "a", ["b", "c"]) == ("c", ["b"])
+
+
+def test_a_runs_folder_tells_nothing_of_anothers(tmp_path: Path) -> None:
+    """Who is told where the files of their run are served cannot name those of another run, nor the owner's next."""
+    training, again = Training(tmp_path / "served"), Training(tmp_path / "served")
+    found = {}
+    for name, owner in (("a", "x"), ("b", "x"), ("c", "y")):
+        folder = tmp_path / "runs" / name
+        folder.mkdir(parents=True)
+        (folder / "about.json").write_text(json.dumps({"owner": owner}))
+        from halo_vis.training.run_folder import RunFolder
+
+        run = RunFolder(folder)
+        found[name] = training.watched(run)
+        assert training.watched(run) == found[name] != again.watched(run)
+        assert found[name].parent == tmp_path / "served"
+    names = [path.name for path in found.values()]
+    assert len(set(names)) == 3
+    for path in found.values():
+        assert len(path.name.removeprefix("watched-")) == 64
+
+
+def test_where_nobody_trains_nothing_is_changed(training: Training, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither stopped nor deleted nor renamed, by whoever it is."""
+    secret = owners.new_secret()
+    run = training.start(TINY | {"title": "mine"}, secret)
+    monkeypatch.setenv("HALO_VIS_TRAINING", "nobody")
+    for do in (
+        *(lambda action=action: training.act(action, run.id, secret) for action in ("stop", "stop_now", "kill")),
+        lambda: training.delete(run.id, secret),
+        lambda: training.describe(run.id, secret, "x", ""),
+        lambda: training.delete_data("dataset:x", secret),
+    ):
+        with pytest.raises(Refused, match="nobody_starts"):
+            do()
+    found = training.snapshot(run.id, secret)
+    assert (found["state"], found["title"]) == ("queued", "mine")
+
+
+def test_a_note_is_saved_for_the_run_that_it_was_written_for(training: Training) -> None:
+    """A refresh leaves what is being written; a note of another run is not saved."""
+    import gradio as gr
+
+    from demo.labels import Labels
+    from demo.train_history import History
+
+    with gr.Blocks():
+        history = History(training, Labels())
+    secret = owners.new_secret()
+    one, two = (training.start(TINY | {"title": title}, secret) for title in ("one", "two"))
+    assert history.on_chosen(one.id, "", secret) == ("one", "", one.id)
+    assert history.of(one.id, secret, "en", "")[1:3] == ["one", ""]
+    assert history.of(one.id, secret, "en", one.id)[1:3] == [gr.skip(), gr.skip()]
+    assert history.of(two.id, secret, "en", one.id)[1:3] == ["two", ""]
+    assert len(history.of(one.id, secret, "en", "")) == len(history.of("gone", secret, "en", "")) == len(history.about)
+    assert "another run" in history.on_keep(two.id, one.id, "one", "noted", secret, "en")
+    assert training.snapshot(two.id, secret)["title"] == "two"
+    assert "4000" in history.on_keep(one.id, one.id, "one", "x" * 4001, secret, "en")
+    assert "Saved" in history.on_keep(one.id, one.id, "one", "noted", secret, "en")
+    assert training.snapshot(one.id, secret)["note"] == "noted"
+
+
+@pytest.mark.parametrize("value", [1e300, float("inf"), float("nan"), -1, True, "7", None, [3], 10**400])
+def test_no_point_is_too_far(value: object, training: Training, tmp_path: Path) -> None:
+    """A query point that no picture has leaves the picture as it is."""
+    import gradio as gr
+    from PIL import Image
+
+    from demo.labels import Labels
+    from demo.limits import limits
+    from demo.train_probe import Probe
+
+    with gr.Blocks():
+        probe = Probe(training, Labels(), limits())
+    picture = tmp_path / "probe.png"
+    Image.new("RGB", (32, 32)).save(picture)
+    assert probe.on_point(str(picture), value, 3) == str(picture)
+    assert probe.on_point(str(tmp_path / "gone.png"), 3, 3) == gr.skip()
+    event = type("Event", (), {"index": [value, 3]})()
+    assert "click did not arrive" in probe.on_select(event, str(picture), "en")[3]
+    assert probe.on_point(str(picture), 3, 3) != str(picture)
+
+
+@pytest.mark.parametrize("plan", [None, 7, [], True, "epochs: 1"])
+def test_a_plan_is_names_and_values(plan: object, training: Training) -> None:
+    """A script that sends something else is told so."""
+    import gradio as gr
+
+    from demo.train_api import Api
+
+    with gr.Blocks():
+        api = Api(training)
+    with pytest.raises(gr.Error, match="a plan must be names and values"):
+        api.train(plan, owners.new_secret())
+
+
+@pytest.mark.parametrize("lang", [None, 7, True, ["en"], {"a": 1}, "xx"])
+def test_an_unknown_language_is_english(lang: object) -> None:
+    """Whatever a request sends in its place, in an error too."""
+    from demo.texts import text
+    from demo.train_says import trouble
+
+    assert text(lang, "start") == "Start"
+    assert "history" in trouble(Refused("no_run"), lang)
+    from demo.run_view import view_value
+
+    assert view_value([], [], lang)["lang"] == "en"
+
+
+@pytest.mark.parametrize("junk", [None, 7, True, ["a"], {"a": 1}])
+def test_no_junk_names_a_pair_or_a_link(junk: object) -> None:
+    """A change of language that names no pair, an address that is none."""
+    from demo import catalogue, choices, links
+
+    assert catalogue.card(junk) is None
+    assert choices.member_choices(junk, "en") and choices.beside_choices(junk, junk, "en")
+    assert not links.names_picture(junk)
