@@ -94,6 +94,8 @@ def run_cards(allowed: Allowed = None) -> dict[str, dict]:
 
 def card(pair: str, allowed: Allowed = None) -> dict | None:
     """The card of a bundled pair, or of a finished run that the visitor may see; else None."""
+    if not isinstance(pair, str):  # a raw request may send anything
+        return None
     if not pair.startswith(RUN):
         return cards().get(pair)
     run_id = pair.removeprefix(RUN)

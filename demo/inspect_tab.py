@@ -208,7 +208,9 @@ class InspectTab:
         self.run.click(*run, **heavy, **raw)
         about_pair = self.about_pair
         chosen = [self.picture, self.pair, *about_pair]
-        self.gallery.select(self.on_example, [self.lang, self.secret], chosen, **quiet).success(*run, **heavy, **raw)
+        self.gallery.select(self.on_example, [self.lang, self.secret], chosen, **quiet, **raw).success(
+            *run, **heavy, **raw
+        )
         # The Fine-tune tab fills picture and pair in; the run follows as from a click.
         self.runs_from = lambda event: event.success(*run, **heavy, **raw)
         # Not preprocessed: Gradio knows only the pairs that were there when the page was built, not the later runs.
@@ -232,8 +234,9 @@ class InspectTab:
                 self.seen,
             ],
             **heavy,
+            **raw,
         )
-        self.takeaway.events(self.seen, self.lang, self.status, self._first, **heavy)
+        self.takeaway.events(self.seen, self.lang, self.status, self._first, **heavy, **raw)
         self.api_button.click(
             self.on_api,
             [self.picture, self.pair, self.member, self.conf, self.imgsz, self.head],
@@ -261,7 +264,7 @@ class InspectTab:
         updates[self.pair]["choices"] = pair_choices(lang, allowed)
         updates[self.head]["choices"] = [(text(lang, head), head) for head in HEADS]
         updates[self.device]["choices"] = device_choices(lang)
-        if pair is not None:
+        if isinstance(pair, str):
             updates[self.member]["choices"] = member_choices(pair, lang)
             updates[self.beside]["choices"] = beside_choices(pair, member, lang, allowed)
             updates[self.card] = {"value": card_text(pair, lang, allowed)}
@@ -400,7 +403,7 @@ class InspectTab:
             files = self.service.write(seen)
         except Exception as error:
             message = text("en", str(error)) if isinstance(error, guards.Refused) else str(error)
-            raise gr.Error(html.escape(message)) from None
+            raise gr.Error(html.escape(message), print_exception=False) from None
         found = json.loads(next(f for f in files if f.name == "detections.json").read_text(encoding="utf-8"))
         overlays = [f for f in files if f.name.startswith("attention_")] or [f for f in files if f.suffix == ".png"]
         return found, str(overlays[len(overlays) // 2]), [str(f) for f in files]

@@ -27,8 +27,10 @@ class Link:
     view: str
 
 
-def names_picture(fragment: str) -> bool:
+def names_picture(fragment: object) -> bool:
     """Whether what stands after the # is meant as a link of ours."""
+    if not isinstance(fragment, str):
+        return False
     given = parse_qs(fragment.lstrip("#")[:LONGEST])
     return bool(given.get("picture") or given.get("digest"))
 

@@ -53,13 +53,22 @@ def allowed(secret: object) -> Callable[[str], bool]:
     return lambda run: is_theirs(folder / run, secret, bounds)
 
 
+def check_may_change(bounds: Limits) -> None:
+    """Whether runs and data sets may be changed here at all.
+
+    Raises:
+        Refused: nobody may.
+    """
+    if bounds.training == "nobody":
+        raise Refused("nobody_starts")
+
+
 def check_may_start(secret: object, bounds: Limits) -> None:
     """Whether a visitor may start a run.
 
     Raises:
         Refused: nobody may, or it could not be told from whom the run is.
     """
-    if bounds.training == "nobody":
-        raise Refused("nobody_starts")
+    check_may_change(bounds)
     if bounds.training == "owner" and not owner_of(secret):
         raise Refused("no_owner")

@@ -18,7 +18,7 @@ from demo.links import names_picture  # noqa: E402
 from demo.messages import status  # noqa: E402
 from demo.owners import is_secret, new_secret  # noqa: E402
 from demo.service import Service, explorer_value  # noqa: E402
-from demo.texts import LANGUAGES, text  # noqa: E402
+from demo.texts import LANGUAGES, language, text  # noqa: E402
 from demo.theme import CSS, theme  # noqa: E402
 from demo.train_service import Training  # noqa: E402
 from demo.train_tab import STORED, TrainTab  # noqa: E402
@@ -94,15 +94,21 @@ def build() -> tuple[gr.Blocks, Service]:
             return relabel(wanted, kept) | line
 
         labelled = [tagline, tab, second, *inspect_tab.labelled, *train_tab.labelled]
-        quiet = {"show_progress": "hidden", "api_visibility": "private"}
+        # Handlers take what was sent: Gradio's own checks would answer a raw request with a traceback in the log.
+        quiet = {"show_progress": "hidden", "api_visibility": "private", "preprocess": False}
         arrival = [lang, inspect_tab.fragment]
-        page.load(lambda *arrived: arrived, arrival, arrival, js=LANGUAGE_JS, **quiet).then(
+
+        def arrive(wanted: Any, fragment: Any) -> tuple[str, str]:
+            """The language and the link that the browser came with."""
+            return language(wanted), fragment if isinstance(fragment, str) else ""
+
+        page.load(arrive, arrival, arrival, js=LANGUAGE_JS, **quiet).then(
             greet, [*arrival, secret], [*labelled, inspect_tab.status], **quiet
-        ).then(inspect_tab.on_card, [inspect_tab.pair, lang, secret], [inspect_tab.card], **quiet, preprocess=False)
+        ).then(inspect_tab.on_card, [inspect_tab.pair, lang, secret], [inspect_tab.card], **quiet)
         page.load(lambda kept: kept if is_secret(kept) else new_secret(), [secret], [secret], **quiet)
         page.load(service.warm, **quiet)
         chosen = [lang, secret, inspect_tab.pair, inspect_tab.member]
-        switched = lang.input(relabel, [*chosen, *train_tab.presets], labelled, **quiet, preprocess=False)
+        switched = lang.input(relabel, [*chosen, *train_tab.presets], labelled, **quiet)
         train_tab.speaks(switched)
         lang.input(None, [lang], None, js=SWITCH_JS, **quiet)
         dark.click(None, js="() => { document.body.classList.toggle('dark') }", **quiet)

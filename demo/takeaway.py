@@ -11,7 +11,7 @@ import gradio as gr
 from demo.guards import Refused
 from demo.messages import problem, status
 from demo.service import EXPORTS, Service
-from demo.texts import text
+from demo.texts import language, text
 
 KINDS = ("zip", *EXPORTS)
 # The explorer's view goes along, so that a file shows what the person sees.
@@ -67,7 +67,7 @@ class TakeAway:
                 if kind == "zip":
                     path = self.service.pack(seen)
                 else:
-                    path = self.service.export(seen, kind, shown.get("state"), shown.get("trail"), lang)
+                    path = self.service.export(seen, kind, shown.get("state"), shown.get("trail"), language(lang))
             except Exception as error:
                 yield gr.skip(), problem(error, lang)
                 raise gr.Error(
@@ -78,11 +78,11 @@ class TakeAway:
         return handle
 
 
-def _shown(view: str | None) -> dict[str, Any]:
+def _shown(view: Any) -> dict[str, Any]:
     """What VIEW_JS says of the explorer; anybody can send anything."""
     try:
         shown = json.loads(view or "{}")
-    except (ValueError, RecursionError):
+    except (TypeError, ValueError, RecursionError):
         raise Refused("view_broken") from None
     if not isinstance(shown, dict):
         raise Refused("view_broken")

@@ -150,6 +150,11 @@ TEXTS["en"] |= texts_train.EN
 TEXTS["zh-CN"] |= texts_train.ZH
 
 
-def text(lang: str, key: str, **values: object) -> str:
+def language(lang: object) -> str:
+    """A language that the page speaks: the wanted one; English for every other value that a request may send."""
+    return lang if isinstance(lang, str) and lang in TEXTS else "en"
+
+
+def text(lang: object, key: str, **values: object) -> str:
     """The words of a key; English where a language is unknown."""
-    return TEXTS.get(lang, TEXTS["en"])[key].format(**values)
+    return TEXTS[language(lang)][key].format(**values)

@@ -17,7 +17,7 @@ from demo.texts import text
 from demo.train_fields import line
 from demo.train_runs import MOST_BESIDE
 from demo.train_says import note, trouble
-from demo.train_service import LONGEST_NOTE, LONGEST_TITLE, Training
+from demo.train_service import Training, plain_id
 
 KINDS = ("weights", "results", "onnx")
 HEADS = ("h_title_column", "h_state", "h_made", "h_data_column", "h_epochs_column", "h_map")
@@ -44,14 +44,12 @@ class History:
             )
         with gr.Accordion(t("about_run"), open=False, elem_id="about-run", visible=False) as self.fold:
             labels(self.fold, label="about_run")
-            self.title = labels(
-                gr.Textbox(label=t("run_title"), max_lines=1, max_length=LONGEST_TITLE, elem_id="run-title"),
-                label="run_title",
-            )
+            # No max_length: the browser would cut what is pasted and say nothing. Saving says what is too long.
+            self.title = labels(gr.Textbox(label=t("run_title"), max_lines=1, elem_id="run-title"), label="run_title")
             self.note = labels(
-                gr.Textbox(label=t("run_note"), lines=2, max_lines=6, max_length=LONGEST_NOTE, elem_id="run-note"),
-                label="run_note",
+                gr.Textbox(label=t("run_note"), lines=2, max_lines=6, elem_id="run-note"), label="run_note"
             )
+            self.noted = gr.State("")  # the run whose title and note the fields hold: only that one's are saved
             with gr.Row(elem_id="outcome"):
                 self.keep = labels(gr.Button(t("keep"), size="sm", elem_id="keep"), value="keep")
                 self.kinds = {
@@ -78,7 +76,7 @@ class History:
         """What `of` returns values for: all that is about the run in focus."""
         return [
             self.fold, self.title, self.note, *self.kinds.values(), self.delete, self.sure, self.said,
-            self.files, self.where,
+            self.files, self.where, self.noted,
         ]  # fmt: skip
 
     def value(self, focus: Any, beside: Any, secret: Any, lang: str, search: Any = "") -> dict[str, Any]:
@@ -92,8 +90,8 @@ class History:
             "rows": rows,
             "heads": [text(lang, head) for head in HEADS],
             "words": words,
-            "focus": focus or "",
-            "beside": list(beside or []),
+            "focus": plain_id(focus),
+            "beside": _plain_ids(beside)[:MOST_BESIDE],
             "most": MOST_BESIDE,
         }
 
@@ -123,46 +121,63 @@ class History:
             ],
         }
 
-    def of(self, focus: Any, secret: Any, lang: str, opened: bool | None = None) -> list[Any]:
-        """Values of `about` for a run; hidden where there is none."""
+    def of(self, focus: Any, secret: Any, lang: str, noted: Any) -> list[Any]:
+        """Values of `about` for a run; hidden where there is none.
+
+        Args:
+            noted: the run whose title and note are there already: somebody may be writing, so they stay.
+        """
         hidden = gr.update(visible=False)
         try:
             snap = self.training.snapshot(focus, secret)
             folder = self.training.run(focus, secret).path
         except Refused:
-            return [hidden, "", "", *[hidden] * len(KINDS), hidden, hidden, "", hidden, ""]
+            return [hidden, "", "", *[hidden] * len(KINDS), hidden, hidden, "", hidden, "", ""]
         may = snap["actions"]
         weights = bool(list((folder / "weights").glob("*.safetensors")))
         shown = {"weights": weights, "results": "download" in may, "onnx": weights}
-        fold = gr.update(visible=True) if opened is None else gr.update(visible=True, open=opened)
         where = "" if guards.hosted() else note(text(lang, "where", folder=folder))
         return [
-            fold,
-            gr.update(value=snap["title"]),
-            gr.update(value=snap["note"]),
+            gr.update(visible=True),
+            *([gr.skip()] * 2 if noted == focus else [snap["title"], snap["note"]]),
             *(gr.update(visible=shown[kind]) for kind in KINDS),
             gr.update(visible="delete" in may),
             hidden,
             "",
             gr.update(visible=False, value=None),
             where,
+            focus,
         ]
+
+    def on_chosen(self, focus: Any, noted: Any, secret: Any) -> tuple[Any, Any, Any]:
+        """Title and note of the run that was just chosen, before all else of it: nobody writes there yet."""
+        try:
+            if noted == focus:
+                return (gr.skip(),) * 3
+            about = self.training.run(focus, secret).json("about.json")
+        except Exception:  # the refresh that follows says what there is
+            return (gr.skip(),) * 3
+        words = (about.get(name) for name in ("title", "note"))
+        return *(value if isinstance(value, str) else "" for value in words), focus
 
     def on_choose(self, event: gr.EventData, focus: Any, beside: Any) -> tuple[str, list[str]]:
         """A row was chosen, or laid over the one in focus; whose it is, is asked when it is shown."""
         told = event._data if isinstance(event._data, dict) else {}
-        beside = [run for run in beside if isinstance(run, str)] if isinstance(beside, list) else []
-        if isinstance(run := told.get("focus"), str):
+        focus, beside = plain_id(focus), _plain_ids(beside)
+        if run := plain_id(told.get("focus")):
             return run, [other for other in beside if other != run]
-        if isinstance(run := told.get("beside"), str):
+        if run := plain_id(told.get("beside")):
             beside = [other for other in beside if other != run]
             if told.get("on") and run != focus:
                 beside = [*beside, run][-MOST_BESIDE:]
         return focus, beside
 
-    def on_keep(self, focus: Any, title: Any, words: Any, secret: Any, lang: str) -> str:
-        """Keep title and note."""
+    def on_keep(self, focus: Any, noted: Any, title: Any, words: Any, secret: Any, lang: str) -> str:
+        """Keep title and note, if they are of the run in focus."""
         try:
+            self.training.run(focus, secret)
+            if noted != focus:
+                raise Refused("other_note")
             self.training.describe(focus, secret, title, words)
         except Exception as error:
             return trouble(error, lang)
@@ -187,3 +202,7 @@ class History:
             yield gr.skip(), trouble(error, lang)
             return
         yield gr.update(value=[str(file) for file in files], visible=True), status(text(lang, "take_below"))
+
+
+def _plain_ids(runs: Any) -> list[str]:
+    return [run for run in runs if plain_id(run)] if isinstance(runs, (list, tuple)) else []

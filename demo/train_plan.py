@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from demo.limits import LimitError, Limits
-from demo.texts import text
+from demo.texts import language, text
 
 
 def _load() -> ModuleType:
@@ -182,7 +182,7 @@ def why(error: Exception, lang: str) -> str:
     if name not in FIELDS:
         return str(error)
     field = FIELDS[name]
-    if lang == "en":
+    if language(lang) == "en":
         return text(lang, "field_wrong", field=text(lang, f"f_{name}"), why=str(error))
     if field.kind in ("int", "float"):
         step = text(lang, "multiple_of_32") if name == "imgsz" else ""

@@ -19,6 +19,8 @@ from demo.train_plan import form_values
 from demo.train_says import note, trouble
 from demo.train_service import Training
 
+FARTHEST = 1e6  # pixels; no picture is larger
+
 
 class Probe:
     """The components. Built inside a Blocks context."""
@@ -93,22 +95,31 @@ class Probe:
     def on_select(self, event: gr.SelectData, path: Any, lang: str) -> tuple:
         """The point that was clicked, marked in the picture."""
         try:
-            x, y = (int(value) for value in event.index[:2])
-        except (TypeError, ValueError):
+            x, y = (int(value) for value in event.index[:2] if _in_picture(value))
+        except (TypeError, ValueError, LookupError):
             return gr.skip(), gr.skip(), gr.skip(), trouble(Refused("probe_no_point"), lang)
         return self.on_point(path, y, x), y, x, status(text(lang, "probe_point", y=y, x=x))
 
     def on_point(self, path: Any, y: Any, x: Any) -> Any:
         """The picture with the point marked."""
-        point = [v for v in (y, x) if isinstance(v, (int, float)) and not isinstance(v, bool) and v >= 0]
-        if not isinstance(path, str) or not Path(path).is_file():
+        try:
+            if not isinstance(path, str) or not Path(path).is_file():
+                return gr.skip()
+            point = [float(v) for v in (y, x) if _in_picture(v)]
+            return path if len(point) < 2 else str(marked(Path(path), *point))
+        except Exception as error:  # a picture swept away meanwhile, a full disk: the one that is shown stays
+            trouble(error, "en")
             return gr.skip()
-        return path if len(point) < 2 else str(marked(Path(path), float(point[0]), float(point[1])))
 
     @staticmethod
     def on_reset() -> tuple:
         """The run chooses picture and point by itself."""
         return gr.update(value=None, visible=False), None, -1, -1, ""
+
+
+def _in_picture(value: Any) -> bool:
+    """Whether a number that was sent can be a pixel's row or column."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= FARTHEST
 
 
 def _seen(path: Path) -> dict[str, Any]:

@@ -131,7 +131,7 @@ class Recipe:
         """Fill the form with a preset; `sent`: the fields, the preset before, the preset, the language."""
         *fields, before, preset, lang = sent
         values = form_values(fields)
-        if preset not in PRESETS:
+        if not isinstance(preset, str) or preset not in PRESETS:
             return [gr.skip()] * (len(NAMES) + 2)
         filled = self.filled(with_preset(values, before if before in PRESETS else "", preset))
         return [*filled, preset, note(text(lang, f"about_{preset}"))]
@@ -163,7 +163,7 @@ class Recipe:
         `sent`: the fields, the preset, the language. A value that is wrong is named at once.
         """
         *fields, preset, lang = sent
-        preset = preset if preset in PRESETS else FIRST_PRESET
+        preset = preset if isinstance(preset, str) and preset in PRESETS else FIRST_PRESET
         values = form_values(fields)
         untrained = gr.update(visible=not values["start"])
         try:

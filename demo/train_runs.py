@@ -19,7 +19,7 @@ from demo.train_plan import FIELDS, NAMES, Plan
 from demo.train_says import trouble
 from demo.train_service import Training
 
-EVERY_S = 1.0
+EVERY_S, IDLE_S = 1.0, 5.0  # between two looks: while something is at work; else, at what another tab has done
 MOST_BESIDE = 3  # runs laid over the one in focus
 AT_WORK = ("queued", "running", "stopping")
 BUTTONS = ("stop", "stop_now", "kill", "resume", "open", "retry", "smaller")
@@ -87,8 +87,9 @@ class Runs:
         if now == digest:
             return [gr.skip()] * len(self.outputs)
         folders = [self.training.run(snap["id"], secret) for snap in shown]
-        value = view_value(folders, shown, lang, self.training.private)
-        return [value, gr.Timer(active=bool(at_work)), now, *self._visible(first, asked, lang)]
+        served = self.training.watched(folders[0]) if folders else None
+        value = view_value(folders, shown, lang, served)
+        return [value, gr.Timer(EVERY_S if at_work else IDLE_S, active=True), now, *self._visible(first, asked, lang)]
 
     def _visible(self, snap: dict[str, Any], asked: Any, lang: str) -> Iterable[Any]:
         may = set(snap["actions"])

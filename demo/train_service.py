@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import logging
 import re
 import secrets
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from demo import guards
 from demo.guards import Refused
 from demo.limits import Limits, limits
-from demo.owners import check_may_start, is_theirs, owner_of
+from demo.owners import check_may_change, check_may_start, is_theirs, owner_of
 from demo.service import safe_name
 from demo.train_plan import check_pictures, plan_of
 from demo.train_sets import COCO_SETS, Sets, dataset_id
@@ -27,8 +29,13 @@ if TYPE_CHECKING:
 ACTIONS = ("stop", "stop_now", "kill", "resume")
 AT_WORK = ("queued", "running", "stopping")
 LONGEST_TITLE, LONGEST_NOTE = 120, 4000  # characters
-_ID = re.compile(r"[\w-][\w.-]{0,120}")
+_ID = re.compile(r"[\w-][\w.-]{0,120}", re.ASCII)
 log = logging.getLogger("halo_vis")
+
+
+def plain_id(run: Any) -> str:
+    """What a request names a run by, where it is a plain name of one; else "": nothing else is handed back."""
+    return run if isinstance(run, str) and _ID.fullmatch(run) else ""
 
 
 class Training(Sets):
@@ -37,7 +44,8 @@ class Training(Sets):
     def __init__(self, served: Path) -> None:
         """`served`: the folder that Gradio serves from."""
         super().__init__(served)
-        self.private = served / f"watched-{secrets.token_urlsafe(12)}"  # who knows a run's name cannot fetch its files
+        self._watched = served
+        self._key = secrets.token_bytes(32)  # of the folders' names that `watched` gives
         self._store: Store | None = None
         self._lock = threading.Lock()
 
@@ -76,7 +84,7 @@ class Training(Sets):
         Raises:
             Refused: there is none, or it is another visitor's: the answer is the same for both.
         """
-        if not isinstance(run, str) or not _ID.fullmatch(run):
+        if not plain_id(run):
             raise Refused("no_run")
         try:
             found = self.store().get(run)
@@ -97,6 +105,16 @@ class Training(Sets):
     def snapshot(self, run: Any, secret: Any) -> dict[str, Any]:
         """What is known of a run now."""
         return self.store().snapshot(self.run(run, secret).id)
+
+    def watched(self, run: RunFolder) -> Path:
+        """Where the files of a run that its view fetches are copied to.
+
+        Gradio serves them to whoever names them. So each run's folder has a name that only its own visitors are told:
+        neither the run's id nor the folder of another run gives it away.
+        """
+        owner = run.json("about.json").get("owner")
+        named = f"{owner if isinstance(owner, str) else ''}/{run.id}".encode()
+        return self._watched / f"watched-{hmac.new(self._key, named, hashlib.sha256).hexdigest()}"
 
     # ------------------------------------------------------------ begin
     def start(
@@ -174,8 +192,9 @@ class Training(Sets):
         """Stop, stop now, kill or resume a run."""
         if action not in ACTIONS:
             raise Refused("no_run")
-        found = self.run(run, secret)
         bounds = limits()
+        check_may_change(bounds)
+        found = self.run(run, secret)
         if action == "resume":
             check_may_start(secret, bounds)
             self.check_disk(bounds)
@@ -183,10 +202,12 @@ class Training(Sets):
 
     def delete(self, run: Any, secret: Any) -> None:
         """Throw a run away, with all that lies in its folder."""
+        check_may_change(limits())
         self.store().delete(self.run(run, secret).id)
 
     def describe(self, run: Any, secret: Any, title: Any, note: Any) -> None:
         """Keep a title and a note of a run."""
+        check_may_change(limits())
         found = self.run(run, secret)
         title, note = (value if isinstance(value, str) else "" for value in (title, note))
         if len(title) > LONGEST_TITLE or len(note) > LONGEST_NOTE:
@@ -232,6 +253,7 @@ class Training(Sets):
 
     def delete_data(self, data: Any, secret: Any) -> None:
         """Throw an uploaded set away, unless a run still needs it."""
+        check_may_change(limits())
         name = dataset_id(data)
         root = self.data_root(secret)
         from halo_vis.datasets import delete_dataset

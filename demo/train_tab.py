@@ -18,7 +18,7 @@ from demo.messages import status
 from demo.texts import text
 from demo.train_api import Api
 from demo.train_choose import Choose, start_choices
-from demo.train_data import Data
+from demo.train_data import Data, data_choices
 from demo.train_fields import line
 from demo.train_history import KINDS, History
 from demo.train_plan import CHOOSE, DATA, FIRST_PRESET, GEOMETRY, NAMES, PRESETS, form_values
@@ -49,7 +49,7 @@ class TrainTab:
         self.focus = gr.BrowserState("", storage_key="halovis-run", **STORED)
         self.beside = gr.State([])
         self.preset_before = gr.State(FIRST_PRESET)
-        self.states = gr.State("")  # of the runs that are shown, when the history was last drawn
+        self.states = gr.State(None)  # of the runs that are shown, when the history was last drawn
         with gr.Row(elem_id="train-body"):
             with gr.Column(scale=2, min_width=340, elem_id="train-form"):
                 with gr.Accordion(t("step_models"), open=True, elem_id="step-models") as step:
@@ -103,7 +103,7 @@ class TrainTab:
         updates = self.labels.updates(lang)
         if self.offered:
             updates[self.fields["start"]]["choices"] = start_choices(lang, owners.allowed(secret))
-            preset = preset if preset in PRESETS else FIRST_PRESET
+            preset = preset if isinstance(preset, str) and preset in PRESETS else FIRST_PRESET
             updates[self.recipe.about] = {"value": note(text(lang, f"about_{preset}"))}
             # The uploaded sets are listed when the tab is opened: that takes the library.
         return {component: gr.update(**update) for component, update in updates.items()}
@@ -154,7 +154,7 @@ class TrainTab:
         self, tab: gr.Tab, other: gr.Tab, tabs: gr.Tabs, inspect_tab: InspectTab, told: Any, raw: dict[str, Any]
     ) -> None:
         runs, history, lang, secret = self.runs, self.history, self.lang, self.secret
-        looked = [self.focus, self.beside, secret, lang, history.search]
+        looked = [self.focus, self.beside, secret, lang, history.search, history.noted]
         seen = [*runs.outputs, self.states, history.table]
         shown = [*seen, *history.about]
         refresh = lambda event: event.then(self.on_refresh, looked, shown, **raw)  # noqa: E731
@@ -194,14 +194,16 @@ class TrainTab:
         refresh(
             runs.buttons["smaller"].click(runs.on_smaller, [self.focus, secret, lang], [self.focus, runs.said], **raw)
         )
-        refresh(history.table.choose(history.on_choose, [self.focus, self.beside], [self.focus, self.beside], **raw))
+        chosen = history.table.choose(history.on_choose, [self.focus, self.beside], [self.focus, self.beside], **raw)
+        fields = [history.title, history.note, history.noted]
+        refresh(chosen.then(history.on_chosen, [self.focus, history.noted, secret], fields, **raw))
         history.search.change(  # not input: Gradio leaves that out when text is pasted
             self.on_search, looked, [history.table], **{**raw, "trigger_mode": "always_last"}
         )  # fmt: skip
-        named = [self.focus, history.title, history.note, secret, lang]
+        named = [self.focus, history.noted, history.title, history.note, secret, lang]
         history.keep.click(history.on_keep, named, [history.said], **raw).then(
             lambda *looked: self.on_refresh(*looked)[: len(seen)], looked, seen, **raw
-        )
+        ).then(history.on_chosen, [self.focus, history.noted, secret], fields, **raw)  # of a run that was not saved
         history.delete.click(lambda: gr.update(visible=True), None, [history.sure], **raw)
         gone = history.sure.click(history.on_delete, [self.focus, secret, lang], [self.focus, runs.said], **raw)
         refresh(gone)
@@ -229,28 +231,43 @@ class TrainTab:
         """After a change of language: the lines that hang on what is chosen."""
         if self.offered:
             raw = {"show_progress": "hidden", "api_visibility": "private", "preprocess": False}
-            switched.then(self.on_words, self.words_inputs, self.words_outputs, **raw)
+            spoken = switched.then(self.on_words, self.words_inputs, self.words_outputs, **raw)
+            spoken.then(
+                self.on_kept_words, [*self.form, self.secret, self.lang], [self.choose.kept],
+                **raw, concurrency_id="train-kept", concurrency_limit=2,
+            )  # fmt: skip
 
     def on_words(self, *sent: Any) -> list[Any]:
         """After a change of language: the lines that hang on what is chosen, and the runs."""
-        *fields, preset, focus, beside, secret, lang, search = sent
+        *fields, preset, focus, beside, secret, lang, search, noted = sent
         say = self.recipe.on_change(*fields, preset, lang)
         if not focus and not self.training.opened:
-            return [*say, *[gr.skip()] * (len(self.runs.outputs) + 2 + len(self.history.about))]
-        return [*say, *self.on_refresh(focus, beside, secret, lang, search)]
+            sets = gr.update(choices=data_choices(lang))  # the uploaded ones come when the tab is opened
+            return [*say, sets, *[gr.skip()] * (len(self.runs.outputs) + 2 + len(self.history.about))]
+        try:
+            sets = gr.update(choices=self.data.choices(secret, lang))
+        except Exception as error:
+            trouble(error, lang)
+            sets = gr.skip()
+        return [*say, sets, *self.on_refresh(focus, beside, secret, lang, search, noted)]
+
+    def on_kept_words(self, *sent: Any) -> Any:
+        """After a change of language: what of the start is kept; not before the tab was opened, which says it first."""
+        return self.on_kept(*sent) if self.training.opened else gr.skip()
 
     @property
     def words_inputs(self) -> list[gr.components.Component]:
         """Inputs of `on_words`."""
         return [
             *self.form, self.recipe.preset, self.focus, self.beside, self.secret, self.lang, self.history.search,
+            self.history.noted,
         ]  # fmt: skip
 
     @property
     def words_outputs(self) -> list[gr.components.Component]:
         """Outputs of `on_words`."""
         say = [self.recipe.changed, self.recipe.command, self.recipe.yolo, self.recipe.yaml, self.fields["scale"]]
-        return [*say, *self.runs.outputs, self.states, self.history.table, *self.history.about]
+        return [*say, self.fields["data"], *self.runs.outputs, self.states, self.history.table, *self.history.about]
 
     # ------------------------------------------------------------ handlers
     def on_open(self, focus: Any, secret: Any, lang: str, start: Any, data: Any) -> tuple:
@@ -269,29 +286,39 @@ class TrainTab:
             gr.skip(),
         )
 
-    def on_refresh(self, focus: Any, beside: Any, secret: Any, lang: str, search: Any) -> list[Any]:
+    def on_refresh(self, focus: Any, beside: Any, secret: Any, lang: str, search: Any, noted: Any) -> list[Any]:
         """Everything that is shown of the runs."""
         try:
             view = self.runs.look(focus, beside, secret, lang)
             table = self.history.value(focus, beside, secret, lang, search)
-            about = self.history.of(focus, secret, lang)
+            about = self.history.of(focus, secret, lang, noted)
         except Exception as error:
             trouble(error, lang)
             return [gr.skip()] * (len(self.runs.outputs) + 2 + len(self.history.about))
         return [*view, _states(table), table, *about]
 
     def on_tick(
-        self, focus: Any, beside: Any, secret: Any, lang: str, search: Any, digest: Any, asked: Any, states: Any
+        self,
+        focus: Any,
+        beside: Any,
+        secret: Any,
+        lang: str,
+        search: Any,
+        noted: Any,
+        digest: Any,
+        asked: Any,
+        states: Any,
     ) -> list[Any]:
-        """What has changed in the last second; the history when a run has come to another state."""
+        """What has changed since the last look; the history when a run has come to another state or other words."""
         view = self.runs.on_tick(focus, beside, secret, lang, digest, asked)
         rest = [gr.skip()] * (4 + len(self.history.about))
         try:
             table = self.history.value(focus, beside, secret, lang, search)
             now = _states(table)
-            if now != states:
-                about = self.history.of(focus, secret, lang)
-                about[1:3] = gr.skip(), gr.skip()  # somebody may be writing there
+            if now != states and isinstance(states, list) and now[0] == states[0]:
+                rest[:2] = now, table  # words alone, of another tab
+            elif now != states:
+                about = self.history.of(focus, secret, lang, noted)
                 allowed = owners.allowed(secret)
                 pairs = InspectTab.pair_update(lang, allowed)
                 rest = [now, table, *about, gr.update(choices=start_choices(lang, allowed)), pairs]
@@ -299,7 +326,7 @@ class TrainTab:
             trouble(error, lang)
         return [*view, *rest]
 
-    def on_search(self, focus: Any, beside: Any, secret: Any, lang: str, search: Any) -> Any:
+    def on_search(self, focus: Any, beside: Any, secret: Any, lang: str, search: Any, noted: Any = "") -> Any:
         """The history, as far as it holds what is looked for."""
         try:
             return self.history.value(focus, beside, secret, lang, search)
@@ -311,7 +338,9 @@ class TrainTab:
         """Queue a run of the form."""
         *fields, probe, fetch, secret, lang = sent
         try:
-            picture = Path(probe) if isinstance(probe, str) and Path(probe).is_file() else None
+            picture = Path(probe) if isinstance(probe, str) and probe else None
+            if picture and not picture.is_file():
+                raise Refused("probe_gone")  # swept away; the run would silently take another one
             run = self.training.start(form_values(fields), secret, picture, fetch is True)
         except Exception as error:
             return gr.skip(), gr.skip(), trouble(error, lang)
@@ -378,8 +407,10 @@ def _member(name: str, lang: str) -> str:
     return text(lang, f"member_short_{name}") if name in ("baseline", "halo") else name
 
 
-def _states(table: dict[str, Any]) -> str:
-    return " ".join(f"{row['id']}:{row['state']}" for row in table["rows"])
+def _states(table: dict[str, Any]) -> list[Any]:
+    """What the history shows of the runs: their states, and what people call them."""
+    rows = table["rows"]
+    return [" ".join(f"{row['id']}:{row['state']}" for row in rows), [[row["title"], row["note"]] for row in rows]]
 
 
 def _bound(function: Any, first: Any) -> Any:

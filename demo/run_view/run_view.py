@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from demo.guards import served_folder
+from demo.texts import language
 
 if TYPE_CHECKING:  # importing halo_vis imports torch
     from halo_vis.training.run_folder import RunFolder
@@ -75,10 +76,10 @@ def view_value(
         runs: the folders of the runs, in the order of the snapshots; only the first one's attention is shown.
         snapshots: of one to four runs, the one in focus first; further ones are not shown.
         lang: "en" or "zh-CN".
-        served: a folder that Gradio serves from; None: that of uploads.
+        served: a folder that Gradio serves from, to whoever names a file in it; None: that of uploads.
     """
     shown = [dict(snapshot) for snapshot in snapshots[:MOST_RUNS]]
-    value = {"runs": shown, "attention": {}, "lang": lang, "now": time.time()}
+    value = {"runs": shown, "attention": {}, "lang": language(lang), "now": time.time()}
     if shown and runs and (files := attention_files(runs[0].path, shown[0], served or served_folder())):
         value["attention"][shown[0]["id"]] = files
     return value

@@ -231,8 +231,13 @@ class Plan:
             preset: a name in PRESETS.
 
         Raises:
-            PlanError: an unknown name, a wrong type, a value out of its range.
+            PlanError: no names and values, an unknown name, a wrong type, a value out of its range.
         """
+        if not isinstance(values, Mapping):
+            found = type(values).__name__
+            raise PlanError(
+                f"a plan must be names and values, as {{'epochs': 10}}; this is a {found}. Send such a plan."
+            )
         if preset and preset not in PRESETS:
             raise PlanError(f"no preset named {preset!r}; there are {', '.join(PRESETS)}. Choose one of them.")
         unknown = [str(name) for name in values if name not in FIELDS]

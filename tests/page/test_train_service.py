@@ -276,3 +276,24 @@ def test_no_junk_names_a_pair_or_a_link(junk: object) -> None:
     assert catalogue.card(junk) is None
     assert choices.member_choices(junk, "en") and choices.beside_choices(junk, junk, "en")
     assert not links.names_picture(junk)
+
+
+def test_the_tab_says_what_is_gone_and_speaks_every_line(training: Training, tmp_path: Path) -> None:
+    """A probe that was swept away is no reason to take another; a change of language reaches the data and the runs."""
+    import gradio as gr
+
+    from demo.texts import TEXTS
+    from demo.train_tab import TrainTab
+
+    with gr.Blocks():
+        tab = TrainTab(training, gr.Radio(["en", "zh-CN"]), gr.BrowserState(""))
+    secret = owners.new_secret()
+    form = [field.value for field in tab.form]
+    for lang, words in (("en", "no longer here"), ("zh-CN", "已不在这里")):
+        assert words in tab.on_start(*form, str(tmp_path / "gone.png"), False, secret, lang)[2]
+    assert training.history(secret) == []
+    run = training.start(TINY, secret)
+    for focus in (run.id, "", ["x"]):
+        said = tab.on_words(*form, "short", focus, [], secret, "zh-CN", "", "")
+        assert len(said) == len(tab.words_outputs)
+        assert said[5]["choices"][0] == (TEXTS["zh-CN"]["data_meadow"], "meadow")
