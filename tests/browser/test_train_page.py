@@ -94,7 +94,7 @@ def wait_state(page: Page, state: str) -> None:
 
 def wait_epochs(page: Page, least: int) -> int:
     """Until the halo model has done so many epochs; how many they are."""
-    done = "window.haloRuns.value().runs?.[0]?.members.find((m) => m.name === 'halo')?.epochs_done ?? 0"
+    done = "(window.haloRuns.value().runs?.[0]?.members.find((m) => m.name === 'halo')?.epochs_done ?? 0)"
     page.wait_for_function(f"(least) => {done} >= least", arg=least, timeout=TRAINING_MS)
     return page.evaluate(done)
 
