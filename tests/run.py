@@ -15,7 +15,11 @@ from pathlib import Path
 REPOSITORY = Path(__file__).parent.parent
 MOST_WORKERS = 4  # each takes up to 2 GB
 # What to look for, and the Debian package that brings it.
-SYSTEM = {("chromium", "chromium-browser", "google-chrome"): "chromium", ("node", "nodejs"): "nodejs"}
+SYSTEM = {
+    ("chromium", "chromium-browser", "google-chrome"): "chromium",
+    ("node", "nodejs"): "nodejs",
+    ("faketime",): "faketime",
+}
 
 
 def run(*command: str, **kwargs: object) -> int:
