@@ -45,6 +45,7 @@ def run(command: list[object], cwd: Path) -> str:
         "YOLO_CONFIG_DIR": str(cwd / "settings"),
         "OMP_NUM_THREADS": "1",
     }
+    environment.pop("ULTRALYTICS_SAFE_LOAD", None)  # the page sets it, and its tests may have run in this process
     del environment["PYTEST_CURRENT_TEST"]  # or Ultralytics takes itself for under test and writes beside itself
     (cwd / "settings").mkdir(exist_ok=True)
     done = subprocess.run(

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import yaml
+
 from halo_vis.datasets.archive import Archive
 from halo_vis.datasets.catalogue import DATA, sweep, write_yaml
 from halo_vis.datasets.labels import parse_labels
@@ -67,8 +69,9 @@ def builtin(
     into = Path(into).resolve()
     place, known = into / name, KNOWN[name]
     if (place / DATA).is_file():
-        # Always anew: the folder, a run's own perhaps, may have been moved since.
-        return _describe(place, place, known)
+        # The folder, a run's own perhaps, may have been moved since.
+        moved = yaml.safe_load((place / DATA).read_text(encoding="utf-8")).get("path") != str(place)
+        return _describe(place, place, known) if moved else place / DATA
     folder = find(name)
     try:
         into.mkdir(parents=True, exist_ok=True)

@@ -100,7 +100,7 @@ class RunPage:
         box = self.at(f"[data-chart={chart}]")
         box.scroll_into_view_if_needed()
         where = box.bounding_box()
-        left, right = 46, 12  # margins of a chart
+        left, right = 58, 12  # margins of a chart
         x = where["x"] + left + share * (where["width"] - left - right)
         self.tab.mouse.move(x, where["y"] + where["height"] / 2)
         self.settle()

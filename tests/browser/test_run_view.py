@@ -128,7 +128,7 @@ def test_touch_reads_and_the_page_still_scrolls(browser: Browser, runs_site: Sit
     visitor = RunPage(browser, runs_site, viewport={"width": 390, "height": 844}, has_touch=True)
     visitor.show(value(run_samples.snapshot()))
     box = visitor.at("[data-chart=mAP50]").bounding_box()
-    visitor.tab.touchscreen.tap(box["x"] + 46 + (box["width"] - 58) * 9 / 29, box["y"] + 90)
+    visitor.tab.touchscreen.tap(box["x"] + 58 + (box["width"] - 70) * 9 / 29, box["y"] + 90)
     expect(visitor.at(".hr-where")).to_have_text("At epoch 10")
     assert visitor.at("[data-chart=mAP50]").evaluate("(e) => getComputedStyle(e).touchAction") == "pan-y"
     visitor.close()

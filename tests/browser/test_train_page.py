@@ -139,7 +139,7 @@ def test_a_run_from_start_to_explorer(browser: Browser, own: OwnServer) -> None:
     expect(page.locator("#runs tr.in-focus")).to_contain_text("finished")
 
     page.click("#do-open")
-    expect(page.locator("#status")).to_contain_text("probe.png")
+    expect(page.locator("#status")).to_contain_text("probe.png", timeout=TRAINING_MS)
     wait_ready(page)
     expect(page.locator("#pair input")).to_have_value("run: watched to its end")
     assert page.locator("#run").is_visible()
