@@ -29,6 +29,7 @@ from demo.train_plan import (
 from demo.train_says import note, trouble
 
 LONGEST_YAML = 20_000  # characters
+CHANGED = 5  # outputs of `Recipe.on_change`
 SAVE_JS = """(text) => {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([text], { type: "application/yaml" }));
@@ -105,6 +106,7 @@ class Recipe:
                     label="yaml_load",
                 )
             self.yaml_said = line("yaml-said")
+            self.taken = gr.State(True)  # whether the last YAML was: one that was refused stays as it was written
 
     def _fields(self, names: tuple[str, ...], labels: Labels, bounds: Limits) -> None:
         with gr.Row(elem_classes="numbers"):
@@ -137,14 +139,18 @@ class Recipe:
         return [*filled, preset, note(text(lang, f"about_{preset}"))]
 
     def on_use(self, yaml: Any, lang: str) -> list[Any]:
-        """Fill the form with a YAML that was pasted."""
+        """Fill the form with a YAML that was pasted; the last output says whether it was taken."""
         try:
             if not isinstance(yaml, str):
                 raise Refused("no_yaml")
             plan = Plan.from_yaml(yaml)
         except Exception as error:
-            return [*[gr.skip()] * len(NAMES), trouble(error, lang)]
-        return [*self.filled(plan.as_dict()), status(text(lang, "yaml_used"))]
+            return [*[gr.skip()] * len(NAMES), trouble(error, lang), False]
+        return [*self.filled(plan.as_dict()), status(text(lang, "yaml_used")), True]
+
+    def on_used(self, taken: Any, *sent: Any) -> tuple:
+        """`on_change` where a YAML was taken; nothing where it was not."""
+        return self.on_change(*sent) if taken is True else (gr.skip(),) * CHANGED
 
     def on_load(self, sent: guards.Sent, lang: str) -> list[Any]:
         """Fill the form with a YAML that was uploaded."""
@@ -152,9 +158,9 @@ class Recipe:
             path = guards.uploaded(sent, LONGEST_YAML * 4, missing="no_yaml")
             yaml = path.read_text(encoding="utf-8")
         except UnicodeDecodeError:
-            return [*[gr.skip()] * len(NAMES), trouble(Refused("no_yaml"), lang)]
+            return [*[gr.skip()] * len(NAMES), trouble(Refused("no_yaml"), lang), False]
         except Exception as error:
-            return [*[gr.skip()] * len(NAMES), trouble(error, lang)]
+            return [*[gr.skip()] * len(NAMES), trouble(error, lang), False]
         return self.on_use(yaml, lang)
 
     def on_change(self, *sent: Any) -> tuple:

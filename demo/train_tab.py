@@ -95,6 +95,11 @@ class TrainTab:
         return list({id(c): c for c in [*self.labels.components, *self._spoken]}.values())
 
     @property
+    def says(self) -> list[gr.components.Component]:
+        """Outputs of the recipe's `on_change`: what the form says of its values."""
+        return [self.recipe.changed, self.recipe.command, self.recipe.yolo, self.recipe.yaml, self.fields["scale"]]
+
+    @property
     def _spoken(self) -> list[gr.components.Component]:
         return [self.recipe.about, self.fields["start"], self.fields["data"]]
 
@@ -116,17 +121,22 @@ class TrainTab:
         # Handlers take what was sent: Gradio's own checks would answer a raw request with a traceback in the log.
         raw = {"show_progress": "hidden", "api_visibility": "private", "preprocess": False}
         last = {**raw, "trigger_mode": "always_last"}
-        say = [self.recipe.changed, self.recipe.command, self.recipe.yolo, self.recipe.yaml, self.fields["scale"]]
         kept = {**last, "concurrency_id": "train-kept", "concurrency_limit": 2}
         preset, lang, secret = self.recipe.preset, self.lang, self.secret
 
-        def told(event: gr.events.Dependency, again: bool = True) -> gr.events.Dependency:
-            """After an event that filled the form in: say what it says now."""
-            after = event.then(self.recipe.on_change, [*self.form, preset, lang], say, **raw)
+        def told(
+            event: gr.events.Dependency, again: bool = True, taken: gr.State | None = None
+        ) -> gr.events.Dependency:
+            """After an event that filled the form in, or did not: say what it says now."""
+            sent = [*self.form, preset, lang]
+            if taken is None:
+                after = event.then(self.recipe.on_change, sent, self.says, **raw)
+            else:
+                after = event.then(self.recipe.on_used, [taken, *sent], self.says, **raw)
             return after.then(self.on_kept, [*self.form, secret, lang], [self.choose.kept], **kept) if again else after
 
         typed = [self.fields["device"].blur, *(c.input for c in self.form)]  # a paste is no input to Gradio's Textbox
-        gr.on(typed, self.recipe.on_change, [*self.form, preset, lang], say, **last)
+        gr.on(typed, self.recipe.on_change, [*self.form, preset, lang], self.says, **last)
         models = [self.fields[name].input for name in (*CHOOSE, *GEOMETRY, DATA[0])]
         gr.on(models, self.on_kept, [*self.form, secret, lang], [self.choose.kept], **kept)
         told(
@@ -137,9 +147,10 @@ class TrainTab:
                 **raw,
             )
         )
-        filled = [*self.form, self.recipe.yaml_said]
-        told(self.recipe.use.click(self.recipe.on_use, [self.recipe.yaml, lang], filled, **raw))
-        told(self.recipe.load.upload(self.recipe.on_load, [self.recipe.load, lang], filled, **raw))
+        taken = self.recipe.taken
+        filled = [*self.form, self.recipe.yaml_said, taken]
+        told(self.recipe.use.click(self.recipe.on_use, [self.recipe.yaml, lang], filled, **raw), taken=taken)
+        told(self.recipe.load.upload(self.recipe.on_load, [self.recipe.load, lang], filled, **raw), taken=taken)
         self.recipe.save.click(None, [self.recipe.yaml], None, js=SAVE_JS, **raw)
         self.data.events([*self.form, secret, lang], told, **raw)
         for event in self.probe.events(self.form, secret, lang, self.fields["data"], **raw):
@@ -170,8 +181,7 @@ class TrainTab:
             self.on_open, [self.focus, secret, lang, self.fields["start"], self.fields["data"]],
             [self.focus, self.fields["start"], self.fields["data"], runs.said], **raw,
         )  # fmt: skip
-        say = [self.recipe.changed, self.recipe.command, self.recipe.yolo, self.recipe.yaml, self.fields["scale"]]
-        spoken = refresh(opened).then(self.recipe.on_change, [*self.form, self.recipe.preset, lang], say, **raw)
+        spoken = refresh(opened).then(self.recipe.on_change, [*self.form, self.recipe.preset, lang], self.says, **raw)
         spoken.then(
             self.on_kept, [*self.form, secret, lang], [self.choose.kept],
             **raw, concurrency_id="train-kept", concurrency_limit=2,
@@ -266,8 +276,14 @@ class TrainTab:
     @property
     def words_outputs(self) -> list[gr.components.Component]:
         """Outputs of `on_words`."""
-        say = [self.recipe.changed, self.recipe.command, self.recipe.yolo, self.recipe.yaml, self.fields["scale"]]
-        return [*say, self.fields["data"], *self.runs.outputs, self.states, self.history.table, *self.history.about]
+        return [
+            *self.says,
+            self.fields["data"],
+            *self.runs.outputs,
+            self.states,
+            self.history.table,
+            *self.history.about,
+        ]
 
     # ------------------------------------------------------------ handlers
     def on_open(self, focus: Any, secret: Any, lang: str, start: Any, data: Any) -> tuple:

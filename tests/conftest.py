@@ -17,6 +17,18 @@ import pytest
 import torch
 
 REPOSITORY = Path(__file__).parent.parent
+# Files that take minutes go first: dealt out to several processes, one that came last would be waited for alone.
+LONGEST = (
+    "test_train_bccd", "test_train_page", "test_worker", "test_ray", "test_figures", "test_explorer_views",
+    "test_attention_forms", "test_transplant", "test_yolo", "test_cli", "test_viewer_agrees", "test_page_comparing",
+    "test_explorer_exports", "test_page", "test_explorer",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first; the others, and the tests of a file, in their own order."""
+    place = {name: n for n, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(LONGEST)))
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).parent.parent
 MOST_WORKERS = 4  # each takes up to 2 GB
+DEALING = ("--dist", "loadfile", "--no-loadscope-reorder")  # whole files, in the order of tests/conftest.py
 # What to look for, and the Debian package that brings it.
 SYSTEM = {
     ("chromium", "chromium-browser", "google-chrome"): "chromium",
@@ -68,7 +69,7 @@ def main() -> int:
         print(f"OpenCV does not load here ({error}); taking its build without a desktop.", flush=True)
         run(sys.executable, "-m", "pip", "install", "-q", "--force-reinstall", "--no-deps", "opencv-python-headless")
     node = find(("node", "nodejs"))
-    workers = min(os.cpu_count() or 1, MOST_WORKERS)
+    workers = min((os.cpu_count() or 1) + 1, MOST_WORKERS)  # one more: many tests wait for another process
     scripts = sorted(str(p.relative_to(REPOSITORY)) for p in (REPOSITORY / "tests" / "js").glob("*.test.mjs"))
     folders = [REPOSITORY / "halo_vis" / "viewer", REPOSITORY / "demo" / "run_view"]
     sources = sorted(str(p.relative_to(REPOSITORY)) for folder in folders for p in folder.glob("*.js"))
@@ -77,9 +78,9 @@ def main() -> int:
         [sys.executable, "-m", "ruff", "format", "--check", "."],
         *([node, "--check", source] for source in sources),
         [node, "--test", *scripts],
-        # The files are dealt out to as many processes as there are cores; torch's own threads would fight over them.
-        [sys.executable, "-m", "pytest", "-n", str(workers), "--dist", "loadfile", *sys.argv[1:]],
+        [sys.executable, "-m", "pytest", "-n", str(workers), *DEALING, *sys.argv[1:]],
     ]
+    # torch's own threads would fight over the cores.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
     for step in steps:
         if status := run(*step):

@@ -304,6 +304,8 @@ def test_the_form_speaks_yaml(browser: Browser, own: OwnServer) -> None:
     yaml.fill(kept.replace("epochs: 7", "epochs: many"))
     page.click("#yaml-use")
     expect(page.locator("#yaml-said [data-kind=error]")).to_contain_text("Epochs")
+    expect(page.locator("#kept")).to_contain_text("kept")
+    expect(yaml).to_have_value(re.compile("epochs: many"))  # what is refused stays, to be put right
     yaml.fill(kept.replace("epochs: 7", "epochs: 3"))
     page.click("#yaml-use")
     expect(page.locator("#f-epochs input")).to_have_value("3")
