@@ -7,6 +7,7 @@
   const LONG = 600; // CSS pixels of a panel's longer side: a size that a processor can encode while it draws
   const TYPES = ["video/webm;codecs=vp9", "video/webm;codecs=vp8", "video/webm"];
   const BITS = 8; // per pixel and second
+  const ENCODER_MS = 10_000; // how long an encoder is waited for
 
   /** What this browser can record. @returns {string|null} */
   function type() {
@@ -102,11 +103,27 @@
       this.track.requestFrame();
     }
 
+    /** Until the encoder has handed out what is drawn now: what it still has when the recorder stops would be lost. */
+    async encoded() {
+      const over = new Promise((resolve) => setTimeout(resolve, ENCODER_MS, true));
+      const ended = this.ended.then(() => true, () => true);
+      // The first piece may be of frames before; meanwhile frames go on.
+      for (let pieces = 0; pieces < 2 && this.running;) {
+        const piece = new Promise((resolve) => this.recorder.addEventListener("dataavailable", ({ data }) => resolve(data.size), { once: true }));
+        this.recorder.requestData();
+        const size = await Promise.race([piece, over, ended]);
+        if (size === true) return;
+        if (size) pieces += 1;
+        else await new Promise((resolve) => setTimeout(resolve, 1000 / FPS));
+      }
+    }
+
     /** @returns {Promise<Blob>} the film with its duration and, as its COMMENT, where it comes from */
     async stop() {
-      clearInterval(this.timer);
       this.changed = true;
       this.tick(); // the last view is in it, however short it was shown
+      await this.encoded();
+      clearInterval(this.timer);
       if (this.running) this.recorder.stop();
       await this.ended;
       this.track.stop();
