@@ -59,6 +59,13 @@ def zidane() -> Path:
     return Path(ASSETS) / "zidane.jpg"
 
 
+@pytest.fixture(params=["chunked", "reference"])
+def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each of the CPU's backends of halo attention in turn, for the whole test."""
+    monkeypatch.setenv("HALO_VIS_BACKEND", request.param)
+    return request.param
+
+
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     """Every test draws the same random numbers, alone or in the suite."""

@@ -77,6 +77,7 @@ def against_the_loop(layer: HaloAttention, x: torch.Tensor, cells: list | None =
     np.testing.assert_allclose(ours[computed], loop[computed], rtol=1e-4, atol=2e-5)
 
 
+@pytest.mark.usefixtures("backend")
 @pytest.mark.parametrize("mask", MASKS)
 @pytest.mark.parametrize("size", ODD_SIZES, ids="{0[0]}x{0[1]}".format)
 def test_equals_the_loop_at_odd_sizes(size, mask):
@@ -87,6 +88,7 @@ def test_equals_the_loop_at_odd_sizes(size, mask):
     against_the_loop(layer, x, some if height * width > 1000 else None)
 
 
+@pytest.mark.usefixtures("backend")
 @pytest.mark.parametrize("mask", MASKS)
 @pytest.mark.parametrize("halo", range(5))
 @pytest.mark.parametrize("block", [1, 5, 8, 10])
@@ -96,6 +98,7 @@ def test_equals_the_loop_for_every_block_and_halo(block, halo, mask):
     against_the_loop(layer, x)
 
 
+@pytest.mark.usefixtures("backend")
 @pytest.mark.parametrize("mask", MASKS)
 @pytest.mark.parametrize(
     ("dim", "dim_head", "heads", "batch", "residual"),
@@ -133,6 +136,7 @@ def against_the_peer(peer_class: type, mask: str, dim, block, halo, dim_head, he
     return mine
 
 
+@pytest.mark.usefixtures("backend")
 @pytest.mark.parametrize(("dim", "block", "halo", "dim_head", "heads", "down", "across"), PEER_CASES)
 def test_valid_equals_halonet_pytorch_0_0_5_with_all_gradients(dim, block, halo, dim_head, heads, down, across):
     mine = against_the_peer(PeerAttention, "valid", dim, block, halo, dim_head, heads, down, across)
