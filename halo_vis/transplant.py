@@ -132,7 +132,9 @@ def architecture_of(model: nn.Module) -> Architecture:
             different geometry.
     """
     description = getattr(model, "yaml", None) or {}
-    scale, head = description.get("scale"), getattr(model, "model", [None])[-1]
+    # Of a file without a scale in its name, yolo26-HaloAttention.yaml, Ultralytics builds the first scale listed in it.
+    scale = description.get("scale") or next(iter(description.get("scales") or ()), None)
+    head = getattr(model, "model", [None])[-1]
     task = {"Detect": "detect", "Segment26": "segment"}.get(type(head).__name__)
     if scale not in SCALES or task is None:
         raise ValueError(

@@ -15,7 +15,8 @@ from ultralytics.nn.tasks import DetectionModel
 
 from halo_vis import transplant
 from halo_vis.attention import HaloAttention
-from halo_vis.transplant import Architecture, architecture_of, build
+from halo_vis.pairs import read_pt
+from halo_vis.transplant import CFG, Architecture, architecture_of, build
 
 # Stock index -> index in the grown model, as measured (notes of the repository); halo layers are 17, 21, 25.
 MOVED = {i: i + (i > 16) + (i > 19) + (i > 22) for i in range(24)}
@@ -133,6 +134,17 @@ def test_bfloat16_donor(task):
     grown = transplant(donor)
     assert {p.dtype for p in grown.parameters()} == {torch.bfloat16}
     assert_same_outputs(donor, grown, torch.rand(2, 3, 64, 96).bfloat16())
+
+
+def test_models_of_a_yaml_without_a_scale_in_its_name(tmp_path: Path):
+    """Ultralytics takes scale n and leaves the scale's name empty, also in the checkpoint that a training writes."""
+    stock = YOLO("yolo26.yaml", verbose=False)
+    assert stock.model.yaml["scale"] == "" and architecture_of(stock.model) == Architecture(form="baseline")
+    assert_same_outputs(stock.model.eval(), transplant(stock).model, torch.rand(1, 3, 64, 64))
+    halo = YOLO(CFG / "yolo26-HaloAttention.yaml", verbose=False)
+    halo.save(tmp_path / "halo.pt")
+    again = read_pt(tmp_path / "halo.pt")
+    assert architecture_of(again.model) == architecture_of(halo.model) == Architecture(form="article")
 
 
 def test_a_donor_that_was_fine_tuned_from_other_classes():

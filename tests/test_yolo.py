@@ -16,7 +16,9 @@ from ultralytics.nn.tasks import parse_model, yaml_model_load
 from ultralytics.utils import YAML
 
 from halo_vis.attention import HaloAttention
+from halo_vis.trace import capture
 from halo_vis.transplant import CFG, SCALES, Architecture
+from halo_vis.weights import read_weights, write_weights
 
 FILES = {
     ("article", "detect"): "yolo26-HaloAttention.yaml",
@@ -24,6 +26,7 @@ FILES = {
     ("article", "segment"): "yolo26-HaloAttention-seg.yaml",
     ("residual", "segment"): "yolo26-HaloAttention-residual-seg.yaml",
 }
+CHEAPER = "yolo26-HaloAttention-P4P5-residual.yaml"
 # What Ultralytics feeds to P3, P4, P5 at each scale, as measured (notes of the repository).
 CHANNELS = {
     "n": [64, 128, 256],
@@ -35,7 +38,7 @@ CHANNELS = {
 
 
 def test_these_are_all_the_yamls():
-    assert sorted(p.name for p in CFG.glob("*.yaml")) == sorted(FILES.values())
+    assert sorted(p.name for p in CFG.glob("*.yaml")) == sorted([*FILES.values(), CHEAPER])
 
 
 def readable(description: dict) -> list:
@@ -57,6 +60,39 @@ def test_yamls_are_what_the_architecture_generates(form, task):
     assert readable(ours) == readable(generated)
     assert all(ours[k] == generated[k] for k in ("nc", "end2end", "reg_max", "scales"))
     assert (len(ours["backbone"]), len(ours["head"])) == (11, 16)
+
+
+def test_the_cheaper_yaml_is_what_the_architecture_generates():
+    ours, generated = YAML.load(CFG / CHEAPER), Architecture(levels=("P4", "P5")).yaml()
+    assert readable(ours) == readable(generated)
+    assert all(ours[k] == generated[k] for k in ("nc", "end2end", "reg_max", "scales"))
+    assert (len(ours["backbone"]), len(ours["head"])) == (11, 15)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_every_scale_of_the_cheaper_yaml_parses(scale):
+    description = yaml_model_load(CFG / CHEAPER.replace("yolo26", f"yolo26{scale}", 1))
+    assert description["scale"] == scale
+    with torch.device("meta"):
+        model, _ = parse_model(description, ch=3, verbose=False)
+    halos = {i: m for i, m in enumerate(model) if isinstance(m, HaloAttention)}
+    assert list(halos) == [20, 24] and model[25].f == [16, 20, 24]
+    assert [m.dim for m in halos.values()] == CHANNELS[scale][1:]
+    assert [m[0].conv.in_channels for m in model[25].cv2] == CHANNELS[scale]
+    assert all((m.mask, m.residual) == ("valid", True) for m in halos.values())
+
+
+def test_the_cheaper_yaml_trains_predicts_and_is_written(tmp_path: Path):
+    """From the YAML to weights and back: the two levels are known again, and only they are shown."""
+    data = write_tiny_data(tmp_path / "data", ["bright", "brighter"])
+    yolo = YOLO(CFG / CHEAPER, verbose=False)
+    yolo.train(**quick(data, tmp_path / "runs", val=False))
+    write_weights(tmp_path / "p45.safetensors", YOLO(yolo.trainer.last).model.float())
+    again, header = read_weights(tmp_path / "p45.safetensors")
+    assert header.architecture == Architecture(nc=2, levels=("P4", "P5"), class_width=header.architecture.class_width)
+    with capture(again) as captured:
+        again.predict(picture(48, 96), imgsz=64, verbose=False)
+    assert list(captured.traces[0]) == ["P4", "P5"]
 
 
 @pytest.mark.parametrize("scale", SCALES)
