@@ -16,6 +16,7 @@ class Figure:
         group, name: where it stands in the table.
         value: None if this machine cannot tell.
         target: None if there is none; the value has to be below it, or, with ``least``, not below it.
+        note: why there is no value, or how it was come by.
     """
 
     group: str
@@ -24,6 +25,7 @@ class Figure:
     unit: str
     target: float | None = None
     least: bool = False
+    note: str = ""
 
     @property
     def met(self) -> bool | None:
@@ -86,8 +88,12 @@ def table(facts: dict[str, str], figures: list[Figure]) -> str:
             lines += ["", group]
         target = "" if f.target is None else f"{'at least' if f.least else 'under'} {number(f.target)}"
         verdict = {True: "met", False: "MISSED", None: ""}[f.met]
+        if f.value is None and f.note:
+            lines.append(f"  {f.name:<{wide}}  {f.note}")
+            continue
         value = "not known" if f.value is None else number(f.value)
-        lines.append(f"  {f.name:<{wide}}  {value:>10} {f.unit:<10} {target:<16} {verdict}".rstrip())
+        note = f"  ({f.note})" if f.note else ""
+        lines.append(f"  {f.name:<{wide}}  {value:>10} {f.unit:<10} {target:<16} {verdict}".rstrip() + note)
     return "\n".join(lines)
 
 
