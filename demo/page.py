@@ -63,6 +63,8 @@ def build() -> tuple[gr.Blocks, Service]:
     """The page, not yet launched, and the service behind it."""
     service, training = Service(guards.served_folder()), Training(guards.served_folder())
     with gr.Blocks(title="HaloVis", fill_width=True, delete_cache=(3600, 7200)) as page:
+        # First of all: Gradio describes every component again when it is told of its queue.
+        page.queue(api_open=False, default_concurrency_limit=8, max_size=64)
         with gr.Row(elem_id="top"):
             tagline = gr.HTML(heading("en"), elem_classes="wide")
             lang = gr.Radio(
@@ -127,10 +129,12 @@ def launch(host: str = "127.0.0.1", port: int | None = None, block: bool = True)
     started = time.time()
     page, service = build()
     page.training.wake()
-    page.queue(api_open=False, default_concurrency_limit=8, max_size=64)
-    health = APIRoute(
-        "/healthz", lambda: {"status": "ok", "models": service.ready(), "seconds": round(time.time() - started, 1)}
-    )
+
+    def health() -> dict[str, Any]:
+        """Whether the page is up, a pair is in memory, and the models have been run."""
+        up = round(time.time() - started, 1)
+        return {"status": "ok", "models": service.ready(), "warm": service.warmed(), "seconds": up}
+
     _, url, _ = page.launch(
         server_name=host,
         server_port=port,
@@ -141,7 +145,7 @@ def launch(host: str = "127.0.0.1", port: int | None = None, block: bool = True)
         run_history=False,
         ssr_mode=False,
         footer_links=["api"],
-        app_kwargs={"routes": [health]},  # before Gradio's own catch-all
+        app_kwargs={"routes": [APIRoute("/healthz", health)]},  # before Gradio's own catch-all
     )
     if block:
         page.block_thread()

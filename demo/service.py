@@ -9,10 +9,11 @@ import shutil
 import threading
 import time
 from collections import OrderedDict
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from demo.catalogue import COCO, OWN, RUN, version
+from demo.catalogue import COCO, OWN, RUN, examples, version
 from demo.guards import runs_folder, work_folder
 from demo.pictures import Pictures
 
@@ -46,21 +47,32 @@ class Service:
         self._pairs: OrderedDict[tuple, Pair] = OrderedDict()
         self._lock = threading.Lock()
         self._loading: dict[tuple, threading.Lock] = {}
-        self._warmed = False
+        self._warming = False
+        self._warm_over = threading.Event()
 
     def warm(self) -> None:
         """Load the first pair in the background, once, while the person looks at the first picture."""
         with self._lock:
-            if self._warmed:
+            if self._warming:
                 return
-            self._warmed = True
+            self._warming = True
         threading.Thread(target=self._warm, name="warm", daemon=True).start()
 
     def _warm(self) -> None:
         try:
-            self.pair("photos", "halo")
+            pair = self.pair("photos", "halo")
+            # Ultralytics copies and fuses a model at its first predict, and much is imported on first use.
+            example = next((e for e in examples() if e.pair == "photos"), None)
+            if spaces is None and example is not None:
+                self.prepare(_inspect(pair, example.path(self.examples), {}))
         except Exception:  # the page must come up whatever happens here; a Run will say what is wrong
             log.exception("warming up failed")
+        finally:
+            self._warm_over.set()
+
+    def warmed(self) -> bool:
+        """True once the first pair has been run, or could not be."""
+        return self._warm_over.is_set()
 
     def ready(self) -> bool:
         """True once a pair is in memory."""
@@ -109,9 +121,9 @@ class Service:
 
         Pairs are loaded here, in the parent: a ZeroGPU call runs in a throw-away fork.
         """
-        from halo_vis.picture import Picture, read_picture
+        from halo_vis.picture import read_picture
 
-        read = Picture(read_picture(picture).pixels, name)
+        read = replace(read_picture(picture), name=name)
         pair = self.pair(**pair_args)
         # The image size that the first pair's card names goes for both: maps can only be compared on one grid.
         settings = {"imgsz": pair.card.imgsz} | settings
@@ -145,19 +157,21 @@ class Service:
             view: what the explorer shows first, as it writes it into links; "" is its own choice.
         """
         from gradio import FileData
-        from PIL import Image
-
-        from halo_vis.viewer import payload
 
         self._sweep()
         folder = self.results / secrets.token_urlsafe(12)
         folder.mkdir(parents=True)
-        meta, binaries = payload(seen)
-        photo = Image.fromarray(seen.picture.pixels)
-        photo.thumbnail((LONGEST_SERVED, LONGEST_SERVED))
-        photo.save(folder / "picture.webp", quality=92, method=2)
+        (photo, suffix), meta, binaries = self.prepare(seen)
+        (folder / f"picture.{suffix}").write_bytes(photo)
         write_payload(folder, meta, binaries)
         return explorer_value(folder, FileData, view)
+
+    @staticmethod
+    def prepare(seen: Inspection) -> tuple[tuple[bytes, str], dict, dict[str, bytes]]:
+        """The photo as a file (with its suffix), metadata and binaries that the explorer fetches."""
+        from halo_vis.viewer import payload
+
+        return seen.picture.for_browser(LONGEST_SERVED), *payload(seen)
 
     def write(self, seen: Inspection) -> list[Path]:
         """All files of an inspection, in a folder of their own."""

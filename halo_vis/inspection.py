@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
+import torch
 from PIL import Image
 from ultralytics import YOLO
 from ultralytics.engine.results import Results
@@ -16,8 +20,10 @@ from halo_vis import files, single
 from halo_vis.answers import known_answers
 from halo_vis.detections import Detections, match
 from halo_vis.geometry import Answer
+from halo_vis.memory_format import channels_last
 from halo_vis.pairs import Pair
 from halo_vis.picture import Picture, read_picture
+from halo_vis.predictors import SharedInput, has_predictor, predictor_for
 from halo_vis.seen import Beside, Seen, Settings, default_device
 from halo_vis.trace import Trace, capture
 
@@ -105,9 +111,9 @@ def inspect(
     """
     settings = Settings(conf, iou, pair.card.imgsz if imgsz is None else imgsz, head, device or default_device())
     picture = read_picture(picture)
+    pixels = cv2.cvtColor(picture.pixels, cv2.COLOR_RGB2BGR)  # as Ultralytics takes arrays
     with pair.lock:
-        baseline, baseline_trace, baseline_ms = _predict(pair.baseline, picture, settings)
-        halo, halo_trace, halo_ms = _predict(pair.halo, picture, settings)
+        (baseline, baseline_trace, baseline_ms), (halo, halo_trace, halo_ms) = _both(pair, pixels, settings)
     return Inspection(
         picture=picture,
         card=pair.card,
@@ -125,21 +131,55 @@ def inspect(
     )
 
 
-def _predict(yolo: YOLO, picture: Picture, settings: Settings) -> tuple[Detections, Trace, float]:
+Predicted = tuple[Detections, Trace, float]  # and milliseconds
+
+
+def _both(pair: Pair, pixels: np.ndarray, settings: Settings) -> tuple[Predicted, Predicted]:
+    """What both models predict: side by side where there are cores for both. The caller holds the pair's lock."""
+    shared = SharedInput()
+    if not _cores_for_both(pair, settings):
+        return _predict(pair.baseline, pixels, settings, shared), _predict(pair.halo, pixels, settings, shared)
+    with ThreadPoolExecutor(1, "baseline") as beside:
+        baseline = beside.submit(_predict, pair.baseline, pixels, settings, shared)
+        halo = _predict(pair.halo, pixels, settings, shared)
+        return baseline.result(), halo
+
+
+def _cores_for_both(pair: Pair, settings: Settings) -> bool:
+    """Whether the models can run side by side without one slowing the other down.
+
+    On the CPU Ultralytics has torch leave one core alone: on two, one idles while a model runs. A first predict, which
+    copies and fuses the model, is done by itself.
+    """
+    if settings.device != "cpu" or pair.baseline is pair.halo:
+        return False
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    known = all(has_predictor(yolo, settings.device, _nms(settings)) for yolo in (pair.baseline, pair.halo))
+    return known and 2 * torch.get_num_threads() <= cores
+
+
+def _nms(settings: Settings) -> bool | None:
+    """Ultralytics' name for the choice of the head."""
+    return False if settings.head == "NMS-free" else None
+
+
+def _predict(yolo: YOLO, pixels: np.ndarray, settings: Settings, shared: SharedInput) -> Predicted:
     """One model's detections and trace. The caller holds the pair's lock."""
-    with capture(yolo) as captured:
+    with predictor_for(yolo, settings.device, _nms(settings)), capture(yolo) as captured, shared.by(yolo):
         result = yolo.predict(
-            picture.pixels[..., ::-1],  # Ultralytics takes arrays as BGR
+            pixels,
             conf=settings.conf,
             iou=settings.iou,
             imgsz=settings.imgsz,
             device=settings.device,
-            nms=False if settings.head == "NMS-free" else None,
+            channels_last=channels_last(settings.device),
+            nms=_nms(settings),
             verbose=False,
             save=False,
         )[0]
     trace = captured.traces[0]
-    return replace(_detections(result), queries=trace.queries), trace, sum(result.speed.values())
+    spent = result.speed["inference"] + result.speed["postprocess"] + shared.milliseconds
+    return replace(_detections(result), queries=trace.queries), trace, spent
 
 
 def _detections(result: Results) -> Detections:

@@ -68,7 +68,7 @@ class Pair:
     @property
     def untrained(self) -> bool:
         """True while no halo layer adds anything: its attention is feature similarity."""
-        halos = [m for m in self.halo.model.modules() if isinstance(m, HaloAttention)]
+        halos = [m for m in self.halo.model.model if isinstance(m, HaloAttention)]
         return all(m.residual and not m.to_out.weight.any() for m in halos)
 
 

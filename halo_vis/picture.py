@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import io
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 LARGEST_PIXELS = 64_000_000
 LONGEST_PHOTO = 8192  # pixels in a file that we write: no screen or printer shows more, and browsers decode no more
+LARGEST_FILE = 4_000_000  # bytes of a photo that goes to a browser as the file it came in
+# Formats that every browser decodes to the pixels that are seen here, by how their files begin.
+WEB_FORMATS = {b"\xff\xd8": ("JPEG", "jpg"), b"\x89P": ("PNG", "png"), b"RI": ("WEBP", "webp")}
+# What such a file may say besides its pixels, in Pillow's words: sizes, densities, how it is coded.
+PLAIN_NOTES = {
+    "adobe", "adobe_transform", "background", "dpi", "duration", "interlace", "jfif", "jfif_density", "jfif_unit",
+    "jfif_version", "loop", "progression", "progressive", "srgb", "timestamp",
+}  # fmt: skip
+PLAIN_SEGMENTS = {"APP0", "APP14"}  # of a JPEG: JFIF's own and Adobe's, which says how colours are coded
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif")
 
 
@@ -20,15 +31,37 @@ class PictureError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A decoded picture: ``pixels`` (H, W, 3) uint8 RGB, upright, opaque; ``name`` as a person would call it."""
+    """A decoded picture: ``pixels`` (H, W, 3) uint8 RGB, upright, opaque; ``name`` as a person would call it.
+
+    Pixels that were read from a file may be read-only.
+
+    Attributes:
+        file: the bytes that it was read from, where a browser shows exactly these pixels of them; None elsewhere.
+    """
 
     pixels: np.ndarray
     name: str
+    file: bytes | None = None
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """sha256 of size and pixels: the same picture has the same digest, whatever its file was."""
-        return hashlib.sha256(repr(self.pixels.shape).encode() + self.pixels.tobytes()).hexdigest()
+        digest = hashlib.sha256(repr(self.pixels.shape).encode())
+        digest.update(np.ascontiguousarray(self.pixels))
+        return digest.hexdigest()
+
+    def for_browser(self, longest: int) -> tuple[bytes, str]:
+        """A file of at most `longest` pixels on a side that a browser shows, and its suffix without the dot.
+
+        The file that the picture came in, where it can be that one; else a JPEG with its colours in full.
+        """
+        if self.file is not None and max(self.pixels.shape) <= longest:
+            return self.file, WEB_FORMATS[self.file[:2]][1]
+        image = Image.fromarray(self.pixels)
+        image.thumbnail((longest, longest))
+        out = io.BytesIO()
+        image.save(out, "JPEG", quality=95, subsampling=0)
+        return out.getvalue(), "jpg"
 
 
 def reduced(photo: np.ndarray, longest: int) -> np.ndarray:
@@ -68,7 +101,11 @@ def read_picture(source: str | Path | Image.Image | np.ndarray | Picture) -> Pic
         if isinstance(source, Image.Image):  # opened, but perhaps not decoded yet
             return Picture(_pixels(source, name), name)
         with Image.open(source) as image:
-            return Picture(_pixels(image, name), name)
+            shows = _shows_alike(image)
+            picture = Picture(_pixels(image, name), name)
+        file = Path(source).read_bytes() if shows and Path(source).stat().st_size <= LARGEST_FILE else None
+        known = file is not None and WEB_FORMATS.get(file[:2], ("",))[0] == shows
+        return replace(picture, file=file) if known else picture
     except PictureError:
         raise
     except Image.DecompressionBombError as error:
@@ -96,6 +133,23 @@ def find_pictures(sources: list[str | Path]) -> list[Path]:
     return found
 
 
+def _shows_alike(image: Image.Image) -> str:
+    """The format of an opened picture of which a browser shows the pixels that `_pixels` reads; else "".
+
+    Browsers mind colour profiles, gamma, orientation and all frames; the models see the numbers in the file. And what a
+    camera or an editor has written beside the pixels (where, when, by whom) is nobody's business who is sent a link: a
+    file with anything but sizes and densities is not passed on.
+    """
+    plain = (
+        image.mode in ("RGB", "L")
+        and not image.has_transparency_data
+        and getattr(image, "n_frames", 1) == 1
+        and set(image.info) <= PLAIN_NOTES
+        and {name for name, _ in getattr(image, "applist", ())} <= PLAIN_SEGMENTS
+    )
+    return image.format if plain and image.format in dict(WEB_FORMATS.values()) else ""
+
+
 def _pixels(image: Image.Image, name: str) -> np.ndarray:
     width, height = image.size
     if width * height > LARGEST_PIXELS:
@@ -106,7 +160,9 @@ def _pixels(image: Image.Image, name: str) -> np.ndarray:
     shown = image.tell()
     image.seek(0)
     try:
-        first = ImageOps.exif_transpose(image)  # a copy
+        turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+        # A copy, where one is needed: the picture goes back to its own frame.
+        first = ImageOps.exif_transpose(image) if turned else image.copy() if shown else image
     finally:
         image.seek(shown)  # the caller's picture stays at the frame where it was
     image = first
@@ -118,4 +174,4 @@ def _pixels(image: Image.Image, name: str) -> np.ndarray:
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return np.array(image.convert("RGB"))
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))

@@ -79,7 +79,8 @@ class Seen:
         trace: the halo model's attention, by level.
         global_attention: YOLO26's own attention, {"baseline" | "halo": {"layer10", "layer22": GlobalTrace}}.
         matches: what the halo model kept, gained and lost.
-        milliseconds: wall time of each model's predict, capture included.
+        milliseconds: wall time of each model's predict, capture included; the input is made once and counts for both,
+            and the other model may run on other cores meanwhile.
         beside: halo models of other inspections of the same picture, to compare with.
         answers: where it is known where to look; empty for ordinary pictures.
     """

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from PIL import Image, PngImagePlugin
+from PIL import ExifTags, Image, ImageCms, PngImagePlugin
+from samples import picture as ripples
 
 from halo_vis.picture import LARGEST_PIXELS, SUFFIXES, Picture, PictureError, find_pictures, read_picture
 
@@ -222,3 +224,83 @@ def test_find_pictures(tmp_path: Path) -> None:
     assert find_pictures([other, tmp_path]) == [other, *(tmp_path / n for n in ("a.png", "b.JPG", "c.webp"))]
     with pytest.raises(PictureError, match=rf"no pictures in .*empty; looked for {SUFFIXES[0]}"):
         find_pictures([tmp_path / "empty"])
+
+
+# ---------------------------------------------------------------- what a browser gets
+def _saved(tmp_path: Path, name: str, **options: object) -> Path:
+    """A photo-like picture as a file."""
+    path = tmp_path / name
+    Image.fromarray(ripples(90, 120)).save(path, **options)
+    return path
+
+
+@pytest.mark.parametrize(("name", "suffix"), [("a.jpg", "jpg"), ("a.png", "png"), ("a.webp", "webp")])
+def test_a_browser_gets_the_file_itself(tmp_path: Path, name: str, suffix: str) -> None:
+    """Not encoded again: byte by byte what the person brought, and it decodes to what the models saw."""
+    path = _saved(tmp_path, name)
+    read = read_picture(path)
+    served, kind = read.for_browser(4096)
+    assert (served, kind) == (path.read_bytes(), suffix)
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(served)).convert("RGB")), read.pixels)
+
+
+def _odd(kind: str, tmp_path: Path) -> Path | Image.Image | np.ndarray:
+    """Pictures of which a browser would show something else than the models see, or more than the pixels."""
+    photo, exif, png = Image.fromarray(ripples(90, 120)), Image.Exif(), PngImagePlugin.PngInfo()
+    exif[ExifTags.Base.Orientation] = 6
+    where, words = Image.Exif(), PngImagePlugin.PngInfo()
+    where.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitude] = (52.0, 31.0, 0.0)
+    where[ExifTags.Base.Artist] = "somebody"
+    words.add_text("Author", "somebody")
+    png.add(b"gAMA", (45455 * 2).to_bytes(4, "big"))
+    options = {
+        "turned.jpg": {"exif": exif},
+        "profile.jpg": {"icc_profile": ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()},
+        "gamma.png": {"pnginfo": png},
+        "where.jpg": {"exif": where},
+        "where.webp": {"exif": where},
+        "words.png": {"pnginfo": words},
+        "words.jpg": {"comment": b"by somebody"},
+        "words.webp": {"xmp": b"<x:xmpmeta>somebody</x:xmpmeta>"},
+        "moves.webp": {"save_all": True, "append_images": [photo.rotate(90)]},
+    }.get(kind, {})
+    if kind == "array":
+        return ripples(90, 120)
+    if kind == "open.jpg":
+        return Image.open(_saved(tmp_path, kind))
+    photo = {"ink.jpg": photo.convert("CMYK"), "clear.png": photo.convert("RGBA")}.get(kind, photo)
+    if kind == "clear.png":
+        photo.putalpha(100)
+    photo.save(tmp_path / kind, **options)
+    return tmp_path / kind
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["turned.jpg", "profile.jpg", "gamma.png", "moves.webp", "ink.jpg", "clear.png", "plain.bmp", "plain.tif",
+     "plain.gif", "array", "open.jpg", "where.jpg", "where.webp", "words.png", "words.jpg", "words.webp"],
+)  # fmt: skip
+def test_other_pictures_are_encoded_as_they_are_seen(tmp_path: Path, kind: str) -> None:
+    read = read_picture(_odd(kind, tmp_path))
+    assert read.file is None
+    served, suffix = read.for_browser(4096)
+    image = Image.open(io.BytesIO(served))
+    assert (suffix, image.format, image.getexif().get(ExifTags.Base.Orientation)) == ("jpg", "JPEG", None)
+    assert "icc_profile" not in image.info and b"somebody" not in served
+    shown = np.asarray(image).astype(int)
+    assert shown.shape == read.pixels.shape
+    assert np.abs(shown - read.pixels).mean() < 4  # of 255, for a picture of which a good part is noise
+
+
+def test_large_pictures_are_made_smaller_for_the_browser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By their sides, or by the bytes of their file."""
+    path = _saved(tmp_path, "a.png")
+    served, _ = read_picture(path).for_browser(60)
+    assert Image.open(io.BytesIO(served)).size == (60, 45)
+    monkeypatch.setattr("halo_vis.picture.LARGEST_FILE", path.stat().st_size - 1)
+    assert read_picture(path).file is None
+
+
+def test_a_file_under_a_wrong_name_is_known_by_its_bytes(tmp_path: Path) -> None:
+    path = _saved(tmp_path, "a.png").rename(tmp_path / "a.jpg")
+    assert read_picture(path).for_browser(4096) == (path.read_bytes(), "png")

@@ -11,7 +11,7 @@ from halo_vis.detections import Detections
 from halo_vis.geometry import Letterbox
 from halo_vis.inspection import Inspection
 from halo_vis.pairs import Card, Pair
-from halo_vis.transplant import Architecture, build
+from halo_vis.transplant import LEVELS, Architecture, build
 
 IMGSZ = 640
 PICTURES = ("bus.jpg", "zidane.jpg")  # portrait and landscape, so that every buffer changes its size between them
@@ -46,6 +46,10 @@ def _moved(found: Detections, old: Letterbox, new: Letterbox) -> Detections:
 
 def random_inspection(form: str, scale: str) -> Inspection:
     """The first picture seen by models of random weights, whose payload is as large as with any other."""
-    baseline, halo = (build(Architecture(form=one, scale=scale)) for one in ("baseline", form))
-    pair = Pair(Card("random", "random weights", IMGSZ), baseline, halo)
-    return inspect(pair, ASSETS / PICTURES[0], imgsz=IMGSZ, device="cpu")
+    return inspect(random_pair(form, scale), ASSETS / PICTURES[0], imgsz=IMGSZ, device="cpu")
+
+
+def random_pair(form: str, scale: str, levels: tuple[str, ...] = LEVELS) -> Pair:
+    """Models of random weights, which cost what any others of their architecture do."""
+    baseline, halo = (build(Architecture(form=one, scale=scale, levels=levels)) for one in ("baseline", form))
+    return Pair(Card("random", "random weights", IMGSZ), baseline, halo)

@@ -73,6 +73,50 @@ def test_two_visitors_load_a_pair_once(tmp_path: Path) -> None:
     assert first is second
 
 
+def test_warming_runs_both_models(bus: Path, tmp_path: Path) -> None:
+    """The first Run finds the predictors there: nothing is built for it, and nothing when a setting changes."""
+    from demo.service import Service
+
+    service = Service(tmp_path)
+    assert not service.warmed()
+    service.warm()
+    service.warm()  # of a second visitor
+    assert service._warm_over.wait(300) and service.ready()
+    pair = service.pair("photos", "halo")
+    warm = [pair.baseline.predictor, pair.halo.predictor]
+    assert None not in warm
+    for change in ({}, {"conf": 0.5}, {"imgsz": 320}):
+        service.inspect({"name": "photos", "member": "halo"}, bus, bus.name, {"device": None} | change)
+        assert [pair.baseline.predictor, pair.halo.predictor] == warm
+
+
+def test_warming_that_fails_is_over_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page stays up; the health route does not wait for ever."""
+    from demo import service as module
+
+    monkeypatch.setattr(module.Service, "pair", lambda *_: 1 / 0)
+    service = module.Service(tmp_path)
+    service.warm()
+    assert service._warm_over.wait(60) and not service.ready()
+
+
+def test_what_is_published(bus: Path, tmp_path: Path) -> None:
+    """The photo goes out as the file that came in; all else is the payload."""
+    from demo.service import Service
+    from halo_vis.viewer import payload
+
+    service = Service(tmp_path)
+    seen = _first(service, bus)
+    value = service.publish(seen, "level=P4")
+    assert Path(value["image"]["path"]).name == "picture.jpg"
+    assert Path(value["image"]["path"]).read_bytes() == bus.read_bytes()
+    meta, binaries = payload(seen)
+    assert json.loads(Path(value["meta"]["path"]).read_text(encoding="utf-8")) == json.loads(json.dumps(meta))
+    assert Path(value["tensors"]["path"]).read_bytes() == binaries["tensors"]
+    assert {n: Path(f["path"]).read_bytes() for n, f in value["others"].items()} == {"control": binaries["control"]}
+    assert value["view"] == "level=P4" and seen.picture.name == bus.name
+
+
 FORK = """
 import multiprocessing, pickle, sys
 import numpy as np
@@ -145,7 +189,7 @@ def test_health(served: str) -> None:
     with urllib.request.urlopen(f"{served.rstrip('/')}/healthz") as answer:
         body = json.load(answer)
     assert body["status"] == "ok"
-    assert isinstance(body["models"], bool)
+    assert isinstance(body["models"], bool) and isinstance(body["warm"], bool)
 
 
 def test_a_path_of_the_server_is_not_read(served: str) -> None:
