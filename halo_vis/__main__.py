@@ -146,7 +146,23 @@ def _meadow(args: argparse.Namespace) -> int:
 
 
 def _bench(args: argparse.Namespace) -> int:
-    """Measure the viewer in the system's browser, or the training worker."""
+    """Measure: the layer, the models and the app, or one of the parts."""
+    if args.what is None:
+        from halo_vis.bench import short
+
+        return short.run(args.full, args.json)
+    if args.what == "layer":
+        from halo_vis.bench import layer
+
+        return layer.run(layer.Plan(full=args.full), args.json)
+    if args.what == "model":
+        from halo_vis.bench import model
+
+        return model.run(model.Plan(full=args.full), args.json)
+    if args.what == "app":
+        from halo_vis.bench import app
+
+        return app.run(app.Plan() if args.full else app.Plan.short(), args.json)
     if args.what == "training":
         from halo_vis.bench import training
 
@@ -225,8 +241,12 @@ def parser() -> argparse.ArgumentParser:
     p = commands.add_parser("pairs", help="the bundled pairs and what is known of them")
     p.set_defaults(run=_pairs)
 
-    p = commands.add_parser("bench", help="measure the viewer in the system's Chromium, or the training worker")
-    p.add_argument("what", choices=["viewer", "training"], help="what to measure")
+    p = commands.add_parser("bench", help="measure the layer, the models, the app, the viewer, the training worker")
+    p.add_argument(
+        "what", nargs="?", choices=["layer", "model", "app", "viewer", "training"],
+        help="what to measure (default: layer, model and app)",
+    )  # fmt: skip
+    p.add_argument("--full", action="store_true", help="larger models and pictures, longer series: may take an hour")
     p.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     p.add_argument("--pictures", type=int, default=500, help="pictures shown in a row (default 500)")
     p.add_argument("--positions", type=int, default=300, help="pointer positions for each view and level (default 300)")
