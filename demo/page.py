@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import Any
 
@@ -147,6 +148,7 @@ def launch(host: str = "127.0.0.1", port: int | None = None, block: bool = True)
         footer_links=["api"],
         app_kwargs={"routes": [APIRoute("/healthz", health)]},  # before Gradio's own catch-all
     )
+    sys.stdout.flush()  # the address, to whoever reads it from a file
     if block:
         page.block_thread()
     return page, url
