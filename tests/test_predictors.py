@@ -12,7 +12,6 @@ import torch
 from samples import picture, random_model
 
 from halo_vis import capture, inspect
-from halo_vis.inspection import _untrained
 from halo_vis.pairs import Card, Pair
 from halo_vis.predictors import SharedInput
 
@@ -157,14 +156,13 @@ def test_milliseconds_count_the_input_for_both(pair: Pair, monkeypatch: pytest.M
     assert shares[0][1] == shares[1][1] > 0 and all(whole > share for whole, share in shares)
 
 
-def test_untrained_is_what_the_pair_says(pair: Pair) -> None:
-    assert _untrained(pair.halo) is pair.untrained is False
+def test_untrained_is_who_adds_nothing(pair: Pair) -> None:
+    assert pair.untrained is False
     for layer in pair.halo.model.model:
         if hasattr(layer, "to_out"):
             torch.nn.init.zeros_(layer.to_out.weight)
-    assert _untrained(pair.halo) is pair.untrained is True
-    article = replace(pair, halo=random_model("article"))
-    assert _untrained(article.halo) is article.untrained is False
+    assert pair.untrained is True
+    assert replace(pair, halo=random_model("article")).untrained is False
 
 
 def test_colours_reach_the_model_as_before() -> None:
