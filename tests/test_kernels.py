@@ -184,5 +184,14 @@ def test_an_unknown_backend_states_rule_value_and_next_step() -> None:
         layer(torch.randn(1, 8, 6, 7))
 
 
+def test_what_never_ran_on_a_gpu_has_to_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even where it could run."""
+    monkeypatch.setattr(kernels.fused, "why_not", lambda q, **geometry: None)
+    layer = HaloAttention(8, 4, 1, 4)
+    assert layer.extra_repr().endswith("backend=chunked")
+    layer.backend = "fused"
+    assert layer.extra_repr().endswith("backend=fused")
+
+
 def test_every_backend_is_offered() -> None:
     assert kernels.BACKENDS == ("auto", "fused", "chunked", "reference")

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 REPOSITORY = Path(__file__).parents[2]
-PEERS = Path(__file__).with_name("peer_page.py")
+PEERS = REPOSITORY / "demo" / "peer_page.py"  # there, because the library never imports Gradio
 APP = ("app.py", "--host", "127.0.0.1", "--port")
 PATIENCE_S = 180
 POLL_S = 0.01
@@ -97,7 +97,7 @@ def app() -> Any:
 
 
 def peer(kind: str, *folder: Path) -> Any:
-    """A page of peer_page.py, as a context."""
+    """A page of demo/peer_page.py, as a context."""
     return serving(str(PEERS), kind, "PORT", *map(str, folder))
 
 

@@ -2,9 +2,12 @@
 
 - ``reference``: plain operations; every device, every type, both masks, gradients of every order, recorded graphs.
 - ``chunked``: the CPU's, in float32 and float64.
-- ``fused``: a kernel for NVIDIA GPUs that reads windows straight from the map.
+- ``fused``: a kernel for NVIDIA GPUs that reads windows straight from the map. It has been run in its language's
+  interpreter and through its compiler, never on a GPU, and measures itself for some seconds when it first runs there,
+  which a process that is thrown away after each call pays every time. So it has to be asked for.
 
-``auto`` takes the fastest that can. The environment variable HALO_VIS_BACKEND stands for it where it is set.
+``auto`` takes the fastest of the others that can. The environment variable HALO_VIS_BACKEND stands for it where it is
+set.
 """
 
 from __future__ import annotations
@@ -18,8 +21,9 @@ from torch import Tensor
 
 from halo_vis.kernels import chunked, fused, reference
 
-MODULES = {"fused": fused, "chunked": chunked, "reference": reference}  # the faster the earlier
+MODULES = {"fused": fused, "chunked": chunked, "reference": reference}
 BACKENDS = ("auto", *MODULES)
+AUTOMATIC = ("chunked", "reference")
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ def choose(asked: str, q: Tensor, v: Tensor, *, heads: int, block_size: int, hal
     if v.shape != q.shape:
         return Choice("reference", "values have another width than queries")
     reasons = {}
-    for name in MODULES if asked == "auto" else (asked, "reference"):
+    for name in AUTOMATIC if asked == "auto" else (asked, "reference"):
         why = MODULES[name].why_not(q, heads=heads, block_size=block_size, halo_size=halo_size, mask=mask)
         if why is None:
             return Choice(name, "" if asked in ("auto", name) else f"{asked}: {reasons[asked]}")

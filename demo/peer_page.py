@@ -1,4 +1,4 @@
-"""Gradio pages that the app is measured against. A program of its own: the library never imports Gradio.
+"""Gradio pages that the app is measured against, a program that the bench starts.
 
 python peer_page.py empty PORT          a page with nothing on it
 python peer_page.py html PORT FOLDER    a button and a gr.HTML that fetches and draws the files of a folder
@@ -10,6 +10,8 @@ import itertools
 import sys
 from pathlib import Path
 from typing import Any
+
+import gradio as gr
 
 # The least that shows a payload: its three files at once, the photo decoded and drawn, the tensors as numbers.
 SCRIPT = """
@@ -36,8 +38,6 @@ show();
 
 def main(kind: str, port: str, *folder: str) -> None:
     """Serve a page until the process is ended."""
-    import gradio as gr
-
     with gr.Blocks() as page:
         if kind == "html":
             (place,) = map(Path, folder)
