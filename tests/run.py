@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parent.parent
@@ -82,9 +83,11 @@ def main() -> int:
     ]
     # torch's own threads would fight over the cores.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
-    for step in steps:
-        if status := run(*step):
-            return status
+    with tempfile.TemporaryDirectory(prefix="halo-vis-suite-", ignore_cleanup_errors=True) as folder:
+        os.environ["TMPDIR"] = folder  # whatever a test, a server or a browser leaves behind goes with it
+        for step in steps:
+            if status := run(*step):
+                return status
     return 0
 
 
