@@ -16,14 +16,19 @@
 
   const host = element.querySelector(".halo-explorer");
   const controller = HaloVis.mount(host, { lang: document.documentElement.lang, link });
-  globalThis.haloPage = { controller, first: false };
+  let runs = 0; // that the visitor waits for
+  const running = (change) => {
+    runs = Math.max(0, runs + change);
+    controller.busy(runs > 0);
+  };
+  globalThis.haloPage = { controller, running, first: false };
   const show = () => {
     const value = props.value;
     if (!value || !value.image) return;
     globalThis.haloPage.first = Boolean(value.first); // the precomputed picture, which nobody has inspected here
     const others = Object.fromEntries(Object.entries(value.others ?? {}).map(([name, file]) => [name, file.url]));
     controller
-      .show({ image: value.image.url, tensors: value.tensors.url, meta: value.meta.url, others })
+      .show({ image: value.image.url, tensors: value.tensors.url, meta: JSON.parse(value.meta), others })
       .then((shown) => { if (shown && value.view) controller.restore(value.view); })
       .catch(() => {});
   };

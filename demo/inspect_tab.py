@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import gradio as gr
@@ -35,12 +35,16 @@ from demo.choices import (
 from demo.explorer import explorer
 from demo.links import names_picture, read_link
 from demo.messages import problem, status
+from demo.quiet import quiet
 from demo.service import Service
 from demo.takeaway import TakeAway
 from demo.texts import text
 from demo.turns import Turns
 
 HEADS = ("one-to-many", "NMS-free")
+# The page says by itself that it is busy: to hear that from the server would come first and hold up the result.
+ASKED = "(...given) => { globalThis.haloPage?.running(1); return given; }"
+ANSWERED = "() => { globalThis.haloPage?.running(-1); }"
 
 
 def nobodys(run: str) -> bool:
@@ -195,28 +199,29 @@ class InspectTab:
         return [self.member, self.imgsz, self.card, self.beside]
 
     def _events(self) -> None:
-        quiet = {"show_progress": "hidden", "api_visibility": "private"}
         # "multiple": who asks anew need not wait for what they asked before; see Turns for which result is shown.
-        quiet["trigger_mode"] = "multiple"
-        heavy = {**quiet, "concurrency_id": "inspect", "concurrency_limit": 4}
+        light = quiet(self.fragment, trigger_mode="multiple")
+        heavy = {**light, "concurrency_id": "inspect", "concurrency_limit": 4}
         # Gradio would open the picture itself, and end in a traceback where it is none: handlers take what was sent.
         raw = {"preprocess": False}
         own = [self.own_baseline, self.own_halo, self.own_beside]
         inputs = [self.picture, *self.settings, self.fetch, *own, self.lang, self.secret]
         outputs = [self.explorer, self.status, self.seen]
-        run = (self.on_run, inputs, outputs)
-        self.run.click(*run, **heavy, **raw)
+
+        def runs(event: Callable) -> None:
+            """Both models are run after an event."""
+            event(self.on_run, inputs, outputs, js=ASKED, **heavy, **raw).then(None, js=ANSWERED, **light)
+
+        runs(self.run.click)
         about_pair = self.about_pair
         chosen = [self.picture, self.pair, *about_pair]
-        self.gallery.select(self.on_example, [self.lang, self.secret], chosen, **quiet, **raw).success(
-            *run, **heavy, **raw
-        )
+        runs(self.gallery.select(self.on_example, [self.lang, self.secret], chosen, **light, **raw).success)
         # The Fine-tune tab fills picture and pair in; the run follows as from a click.
-        self.runs_from = lambda event: event.success(*run, **heavy, **raw)
+        self.runs_from = lambda event: runs(event.success)
         # Not preprocessed: Gradio knows only the pairs that were there when the page was built, not the later runs.
-        self.pair.input(self.on_pair, [self.pair, self.lang, self.secret], about_pair, **quiet, **raw)
+        self.pair.input(self.on_pair, [self.pair, self.lang, self.secret], about_pair, **light, **raw)
         self.member.input(
-            self.on_member, [self.pair, self.member, self.lang, self.secret], [self.beside], **quiet, **raw
+            self.on_member, [self.pair, self.member, self.lang, self.secret], [self.beside], **light, **raw
         )
         # A link fills the controls in and runs like a person's click; without one nothing is left to do.
         self.follow = self.fragment.change(
@@ -365,11 +370,12 @@ class InspectTab:
         secret: Any,
         visitor: gr.Request,
     ) -> Iterator[tuple]:
-        """Run both models; first says what it does, then shows the result or the reason why there is none."""
+        """Run both models; shows the result or the reason why there is none."""
         still_wanted = self.turns.take(visitor.session_hash)
         try:
             path, allowed = guards.uploaded(picture), owners.allowed(secret)
-            yield gr.skip(), status(text(lang, "running" if self.service.ready() else "loading")), gr.skip()
+            if not self.service.ready():
+                yield gr.skip(), status(text(lang, "loading")), gr.skip()
             seen = self.service.inspect(
                 self._request(pair, member, fetch, own_baseline, own_halo, allowed),
                 path,

@@ -18,6 +18,7 @@ from demo.inspect_tab import InspectTab  # noqa: E402
 from demo.links import names_picture  # noqa: E402
 from demo.messages import status  # noqa: E402
 from demo.owners import is_secret, new_secret  # noqa: E402
+from demo.quiet import quiet  # noqa: E402
 from demo.service import Service, explorer_value  # noqa: E402
 from demo.texts import LANGUAGES, language, text  # noqa: E402
 from demo.theme import CSS, theme  # noqa: E402
@@ -54,10 +55,11 @@ def first_value() -> dict[str, Any] | None:
         return None
     folder = guards.served_folder() / "first"
     folder.mkdir(parents=True, exist_ok=True)
-    for path in (source / "meta.json", *source.glob("*.bin"), installed_photo("bus")):
+    for path in (*source.glob("*.bin"), installed_photo("bus")):
         target = folder / ("picture.jpg" if path.suffix == ".jpg" else path.name)
         target.write_bytes(path.read_bytes())
-    return explorer_value(folder, gr.FileData) | {"first": True}
+    meta = (source / "meta.json").read_text(encoding="utf-8")
+    return explorer_value(folder, gr.FileData, meta) | {"first": True}
 
 
 def build() -> tuple[gr.Blocks, Service]:
@@ -98,23 +100,23 @@ def build() -> tuple[gr.Blocks, Service]:
 
         labelled = [tagline, tab, second, *inspect_tab.labelled, *train_tab.labelled]
         # Handlers take what was sent: Gradio's own checks would answer a raw request with a traceback in the log.
-        quiet = {"show_progress": "hidden", "api_visibility": "private", "preprocess": False}
+        light = quiet(inspect_tab.fragment, preprocess=False)
         arrival = [lang, inspect_tab.fragment]
 
         def arrive(wanted: Any, fragment: Any) -> tuple[str, str]:
             """The language and the link that the browser came with."""
             return language(wanted), fragment if isinstance(fragment, str) else ""
 
-        page.load(arrive, arrival, arrival, js=LANGUAGE_JS, **quiet).then(
-            greet, [*arrival, secret], [*labelled, inspect_tab.status], **quiet
-        ).then(inspect_tab.on_card, [inspect_tab.pair, lang, secret], [inspect_tab.card], **quiet)
-        page.load(lambda kept: kept if is_secret(kept) else new_secret(), [secret], [secret], **quiet)
-        page.load(service.warm, **quiet)
+        page.load(arrive, arrival, arrival, js=LANGUAGE_JS, **light).then(
+            greet, [*arrival, secret], [*labelled, inspect_tab.status], **light
+        ).then(inspect_tab.on_card, [inspect_tab.pair, lang, secret], [inspect_tab.card], **light)
+        page.load(lambda kept: kept if is_secret(kept) else new_secret(), [secret], [secret], **light)
+        page.load(service.warm, **light)
         chosen = [lang, secret, inspect_tab.pair, inspect_tab.member]
-        switched = lang.input(relabel, [*chosen, *train_tab.presets], labelled, **quiet)
+        switched = lang.input(relabel, [*chosen, *train_tab.presets], labelled, **light)
         train_tab.speaks(switched)
-        lang.input(None, [lang], None, js=SWITCH_JS, **quiet)
-        dark.click(None, js="() => { document.body.classList.toggle('dark') }", **quiet)
+        lang.input(None, [lang], None, js=SWITCH_JS, **light)
+        dark.click(None, js="() => { document.body.classList.toggle('dark') }", **light)
     page.training = training
     return page, service
 

@@ -20,8 +20,7 @@ const show = async () => {
   if (!value?.image) return;
   // Another address each time: the app's files are new ones too, and nothing comes from a cache.
   const get = (name, how) => fetch(`${value[name].url}?${value.turn}`).then((answer) => answer[how]());
-  const files = [get("image", "blob"), get("meta", "json"), get("tensors", "arrayBuffer")];
-  const [blob, meta, tensors] = await Promise.all(files);
+  const [blob, tensors] = await Promise.all([get("image", "blob"), get("tensors", "arrayBuffer")]);
   const photo = await createImageBitmap(blob);
   const canvas = element.querySelector("canvas");
   Object.assign(canvas, { width: photo.width, height: photo.height });
@@ -29,7 +28,7 @@ const show = async () => {
   context.drawImage(photo, 0, 0);
   context.getImageData(0, 0, 1, 1);
   globalThis.peerNumbers = new Uint16Array(tensors).length;
-  element.dispatchEvent(new CustomEvent("halo-ready", { bubbles: true, detail: meta }));
+  element.dispatchEvent(new CustomEvent("halo-ready", { bubbles: true, detail: JSON.parse(value.meta) }));
 };
 watch("value", show);
 show();
@@ -47,10 +46,9 @@ def main(kind: str, port: str, *folder: str) -> None:
             turns = itertools.count()
 
             def run() -> dict[str, Any]:
-                files = {"image": next(place.glob("picture.*")), "meta": place / "meta.json"}
-                files["tensors"] = place / "tensors.bin"
+                files = {"image": next(place.glob("picture.*")), "tensors": place / "tensors.bin"}
                 sent = {name: gr.FileData(path=str(path)).model_dump() for name, path in files.items()}
-                return sent | {"turn": next(turns)}
+                return sent | {"meta": (place / "meta.json").read_text(), "turn": next(turns)}
 
             button.click(run, None, shown, show_progress="hidden")
     page.launch(server_name="127.0.0.1", server_port=int(port))

@@ -12,7 +12,7 @@ guards.settle(guards.work_folder())
 from PIL import Image  # noqa: E402
 
 from demo.catalogue import ASSETS, installed_photo  # noqa: E402
-from demo.service import write_payload  # noqa: E402
+from demo.service import as_text, write_binaries  # noqa: E402
 from halo_vis import inspect, load_pair, meadow  # noqa: E402
 from halo_vis.viewer import payload  # noqa: E402
 
@@ -35,7 +35,8 @@ def main() -> None:
     meta, binaries = payload(inspect(load_pair("photos"), installed_photo("bus"), device="cpu"))
     first = ASSETS / "first"
     first.mkdir(parents=True, exist_ok=True)
-    write_payload(first, meta, binaries)
+    (first / "meta.json").write_text(as_text(meta) + "\n", encoding="utf-8")
+    write_binaries(first, binaries)
     sizes = ", ".join(f"{name} {len(binary) / 1e6:.1f} MB" for name, binary in binaries.items())
     print(f"{len(pictures)} previews in {folder}; first picture in {first}: {sizes}")
 

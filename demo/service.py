@@ -163,8 +163,8 @@ class Service:
         folder.mkdir(parents=True)
         (photo, suffix), meta, binaries = self.prepare(seen)
         (folder / f"picture.{suffix}").write_bytes(photo)
-        write_payload(folder, meta, binaries)
-        return explorer_value(folder, FileData, view)
+        write_binaries(folder, binaries)
+        return explorer_value(folder, FileData, as_text(meta), view)
 
     @staticmethod
     def prepare(seen: Inspection) -> tuple[tuple[bytes, str], dict, dict[str, bytes]]:
@@ -232,23 +232,31 @@ class Service:
                 continue
 
 
-def write_payload(folder: Path, meta: dict, binaries: dict[str, bytes]) -> None:
-    """The explorer's data as plain files."""
-    text = json.dumps(meta, ensure_ascii=False) + "\n"
-    (folder / "meta.json").write_bytes(text.encode("utf-8", "replace"))  # a file's name may hold bytes that are no text
+def as_text(meta: dict) -> str:
+    """Metadata as JSON; a file's name may hold bytes that are no text."""
+    return json.dumps(meta, ensure_ascii=False).encode("utf-8", "replace").decode("utf-8")
+
+
+def write_binaries(folder: Path, binaries: dict[str, bytes]) -> None:
+    """The explorer's tensors as plain files."""
     for name, binary in binaries.items():
         (folder / f"{name}.bin").write_bytes(binary)
 
 
-def explorer_value(folder: Path, file_data: type, view: str = "") -> dict[str, Any]:
-    """The explorer's value: files that the browser fetches (binary, never base64), and the view it starts with."""
+def explorer_value(folder: Path, file_data: type, meta: str, view: str = "") -> dict[str, Any]:
+    """The explorer's value: metadata, files that the browser fetches (binary, never base64), and what it shows first.
+
+    Args:
+        meta: metadata as JSON. It goes along by itself, each file more being one more way to and fro, and as text, in
+            which the page's framework does not watch every value.
+    """
 
     def served(path: Path) -> dict[str, Any]:
         return file_data(path=str(path)).model_dump()
 
     return {
         "image": served(next(folder.glob("picture.*"))),
-        "meta": served(folder / "meta.json"),
+        "meta": meta,
         "tensors": served(folder / "tensors.bin"),
         "others": {path.stem: served(path) for path in sorted(folder.glob("*.bin")) if path.stem != "tensors"},
         "view": view,

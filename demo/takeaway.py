@@ -10,6 +10,7 @@ import gradio as gr
 
 from demo.guards import Refused
 from demo.messages import problem, status
+from demo.quiet import quiet
 from demo.service import EXPORTS, Service
 from demo.texts import language, text
 
@@ -54,7 +55,7 @@ class TakeAway:
         for kind, button in self.buttons.items():
             button.click(
                 self._handler(kind, first), [seen, lang, self.view], [self.link, line], js=VIEW_JS, **options
-            ).success(None, js=FETCH_JS, show_progress="hidden", api_visibility="private")
+            ).success(None, js=FETCH_JS, **quiet(self.link))
 
     def _handler(self, kind: str, first: Callable[[], Any]) -> Callable[..., Iterator[tuple]]:
         def handle(seen: Any, lang: str, view: str | None) -> Iterator[tuple]:

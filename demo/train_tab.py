@@ -15,6 +15,7 @@ from demo.inspect_tab import InspectTab
 from demo.labels import Labels
 from demo.limits import duplicate_link, limits, zero_gpu
 from demo.messages import status
+from demo.quiet import nowhere, quiet
 from demo.texts import text
 from demo.train_api import Api
 from demo.train_choose import Choose, start_choices
@@ -49,6 +50,7 @@ class TrainTab:
         self.focus = gr.BrowserState("", storage_key="halovis-run", **STORED)
         self.beside = gr.State([])
         self.preset_before = gr.State(FIRST_PRESET)
+        self.hidden = nowhere()
         self.states = gr.State(None)  # of the runs that are shown, when the history was last drawn
         with gr.Row(elem_id="train-body"):
             with gr.Column(scale=2, min_width=340, elem_id="train-form"):
@@ -119,7 +121,7 @@ class TrainTab:
         if not self.offered:
             return
         # Handlers take what was sent: Gradio's own checks would answer a raw request with a traceback in the log.
-        raw = {"show_progress": "hidden", "api_visibility": "private", "preprocess": False}
+        raw = quiet(self.hidden, preprocess=False)
         last = {**raw, "trigger_mode": "always_last"}
         kept = {**last, "concurrency_id": "train-kept", "concurrency_limit": 2}
         preset, lang, secret = self.recipe.preset, self.lang, self.secret
@@ -240,7 +242,7 @@ class TrainTab:
     def speaks(self, switched: gr.events.Dependency) -> None:
         """After a change of language: the lines that hang on what is chosen."""
         if self.offered:
-            raw = {"show_progress": "hidden", "api_visibility": "private", "preprocess": False}
+            raw = quiet(self.hidden, preprocess=False)
             spoken = switched.then(self.on_words, self.words_inputs, self.words_outputs, **raw)
             spoken.then(
                 self.on_kept_words, [*self.form, self.secret, self.lang], [self.choose.kept],

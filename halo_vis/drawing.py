@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 
 import numpy as np
 from matplotlib import colormaps
@@ -44,6 +45,7 @@ def ink_on(colour: str) -> str:
     return "#000000" if linear @ (0.2126, 0.7152, 0.0722) > 0.179 else "#ffffff"
 
 
+@lru_cache(maxsize=32)
 def colormap_hex(name: str) -> str:
     """A colour map as 256 times six hex digits, for the viewer."""
     rgb = (colormaps[name](np.linspace(0, 1, 256))[:, :3] * 255).round().astype(np.uint8)

@@ -258,7 +258,7 @@ class LevelTrace(Rows):
         """
         check_head(head, self.heads)
         received = pick(self.overview((of,))[of][1], head)
-        return received * self._even() if raw else received
+        return received * _even(self.grid) if raw else received
 
     def overview(self, of: tuple[str, ...] = OF) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Every head's maps at once, from one look at the weights.
@@ -277,8 +277,8 @@ class LevelTrace(Rows):
             queries = np.float32((rows.stop - rows.start) * (cols.stop - cols.start))
             for name, sums in zip(of, self._sums(by, bx, rows, cols, of, np.float32), strict=True):
                 blocks[name][:, by, bx] = sums / queries
-                self._add(totals[name], by, bx, sums)
-        even = self._even()
+                _add(g, totals[name], by, bx, sums)
+        even = _even(self.grid)
         return {name: (blocks[name], totals[name] / even) for name in of}
 
     def attended_by(
@@ -321,29 +321,33 @@ class LevelTrace(Rows):
             if rows.start < rows.stop and cols.start < cols.stop:
                 (sums,) = self._sums(by, bx, rows, cols, (of,))
                 inside = g.inside(by, bx)
-                self._add(total, by, bx, sums * inside.sum() if times_uniform else sums)
-                self._add(reach, by, bx, np.ones((1, *inside.shape), np.float32))
+                _add(g, total, by, bx, sums * inside.sum() if times_uniform else sums)
+                _add(g, reach, by, bx, np.ones((1, *inside.shape), np.float32))
         mean = pick(total, head) / ((y1 - y0) * (x1 - x0))
         return np.where(reach[0] > 0, mean, np.nan).astype(np.float32)
 
     def _blocks(self) -> Iterator[tuple[int, int]]:
         return ((by, bx) for by in range(self.grid.block_rows) for bx in range(self.grid.block_cols))
 
-    def _add(self, total: np.ndarray, by: int, bx: int, values: np.ndarray) -> None:
-        """Add (n, window, window) values of a block's window to (n, H, W), where the window lies on the map."""
-        (oy, ox), w, g = self.grid.window_origin(by, bx), self.grid.window_size, self.grid
-        y0, y1, x0, x1 = max(oy, 0), min(oy + w, g.height), max(ox, 0), min(ox + w, g.width)
-        total[:, y0:y1, x0:x1] += values[:, y0 - oy : y1 - oy, x0 - ox : x1 - ox]
 
-    def _even(self) -> np.ndarray:
-        """(H, W) float32: what each cell would receive if every query spread evenly over its window inside the map."""
-        g = self.grid
-        even = np.zeros((1, g.height, g.width), np.float32)
-        for by, bx in self._blocks():
+def _add(g: HaloGrid, total: np.ndarray, by: int, bx: int, values: np.ndarray) -> None:
+    """Add (n, window, window) values of a block's window to (n, H, W), where the window lies on the map."""
+    (oy, ox), w = g.window_origin(by, bx), g.window_size
+    y0, y1, x0, x1 = max(oy, 0), min(oy + w, g.height), max(ox, 0), min(ox + w, g.width)
+    total[:, y0:y1, x0:x1] += values[:, y0 - oy : y1 - oy, x0 - ox : x1 - ox]
+
+
+@lru_cache(maxsize=64)
+def _even(g: HaloGrid) -> np.ndarray:
+    """(H, W) float32: what each cell would receive if every query spread evenly over its window inside the map."""
+    even = np.zeros((1, g.height, g.width), np.float32)
+    for by in range(g.block_rows):
+        for bx in range(g.block_cols):
             (rows, cols), inside = g.queries_of(by, bx), g.inside(by, bx)
             queries = (rows.stop - rows.start) * (cols.stop - cols.start)
-            self._add(even, by, bx, np.full((1, *inside.shape), queries / inside.sum(), np.float32))
-        return even[0]
+            _add(g, even, by, bx, np.full((1, *inside.shape), queries / inside.sum(), np.float32))
+    even.setflags(write=False)
+    return even[0]
 
 
 @lru_cache(maxsize=16)

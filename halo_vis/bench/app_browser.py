@@ -76,7 +76,7 @@ def click_figures(
 
 
 def write_peer_files(folder: Path, seen: Inspection, picture: Path) -> None:
-    """The explorer's three files, for a page that does no more than show them."""
+    """The explorer's files, for a page that does no more than show them."""
     meta, binaries = payload(seen)
     (folder / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
     (folder / "tensors.bin").write_bytes(binaries["tensors"])

@@ -137,6 +137,12 @@
       line.dataset.text = key === "failed" ? "" : key ?? "";
     }
 
+    /** Says that another picture is being made, while the one that is shown can still be explored. @param {boolean} on */
+    function busy(on) {
+      if (on) message("working");
+      else if (part("message").dataset.text === "working") message(data ? null : "empty");
+    }
+
     function setReady(value) {
       ready = value;
       for (const element of new Set([root, host])) element.dataset.ready = String(value);
@@ -311,7 +317,7 @@
     const link = () => scene.writeView(snapshot(), { map: Object.keys(data.colors)[0] });
     const api = { get ready() { return ready; }, row, select, state: snapshot, restore, link };
     const controller = {
-      show, setLang, destroy, select, row, state: snapshot, restore, link, export: exportAs,
+      show, busy, setLang, destroy, select, row, state: snapshot, restore, link, export: exportAs,
       trail: () => choice.trail.map((step) => ({ ...step })), renderPNG: () => exportAs("png").then(({ blob }) => blob),
     };
 

@@ -73,18 +73,20 @@
       const address = blob ? URL.createObjectURL(blob) : "";
       const image = given ? source : Object.assign(new Image(), { decoding: "async", src: address || source });
       const photo = new Photo(image, blob, address);
+      const decoding = photo.decode(); // beside the element, which says whether it is a picture at all
       try {
         await arrived(image);
-        await photo.reduce();
+        await photo.reduce(await decoding);
       } catch (error) {
+        decoding.then((full) => full?.close());
         photo.close();
         throw error;
       }
       return photo;
     }
 
-    async reduce() {
-      const full = await this.decode();
+    /** @param {ImageBitmap|null} full */
+    async reduce(full) {
       if (!full) return void await this.image.decode();
       const share = NEAR / Math.max(full.width, full.height);
       if (share >= 1) return void (this.near = full);
@@ -151,9 +153,9 @@
     const read = (value, how) => (typeof value === "string" ? get(value, signal).then((r) => r[how]()) : value);
     const others = Object.entries(payload.others ?? {}).filter(([, value]) => value);
     const here = Object.fromEntries(others.filter(([, value]) => typeof value !== "string"));
+    const opening = Photo.open(payload.image, signal); // first: of all that is fetched it takes longest to decode
     const packing = Promise.all([read(payload.meta, "json"), read(payload.tensors ?? new ArrayBuffer(0), "arrayBuffer")])
       .then(([meta, buffer]) => ({ meta, pack: tensors.open({ tensors: buffer, ...here }, meta) })); // while the photo is decoded
-    const opening = Photo.open(payload.image, signal);
     try {
       const [{ meta, pack }, photo] = await Promise.all([packing, opening]);
       return {

@@ -244,6 +244,29 @@ def test_phone(browser: Browser, server: str, colours: str) -> None:
     assert watch.problems == []
 
 
+def test_the_page_says_that_it_is_busy_until_it_has_answered(visit: Page, bus: Path, tmp_path: Path) -> None:
+    """At once, over the old picture, which stays explorable; gone with the result, and with a refusal."""
+    said = visit.locator(".hx-message")
+    visit.evaluate("""() => {
+        globalThis.heard = [];
+        const line = document.querySelector(".hx-message");
+        new MutationObserver(() => heard.push(line.hidden ? "" : line.textContent)).observe(line, { childList: true });
+    }""")
+    run_picture(visit, bus)
+    expect(said).to_be_hidden()
+    assert visit.evaluate("heard")[0] == "Running both models…"
+    (tmp_path / "broken.jpg").write_bytes(b"this is no picture")
+    visit.locator("#picture button[aria-label*='remove' i], #picture button[aria-label*='clear' i]").first.click()
+    with visit.expect_response(lambda r: "/upload" in r.url):
+        visit.set_input_files("#picture input[type=file]", str(tmp_path / "broken.jpg"))
+    visit.evaluate("heard.length = 0")
+    visit.click("#run")
+    expect(visit.locator("#status [data-kind=error]")).to_be_visible()
+    expect(said).to_be_hidden()
+    assert visit.evaluate("heard")[0] == "Running both models…"
+    assert visit.evaluate("haloExplorer.ready")
+
+
 @pytest.mark.parametrize("name", ["broken.jpg", "<img src=x onerror=alert(1)>${alert(2)} 图.png"])
 def test_odd_pictures(visit: Page, tmp_path: Path, name: str) -> None:
     """A file that is no picture gets a message; a name that looks like code is shown as text."""
@@ -278,9 +301,12 @@ def test_own_weights_with_masks(visit: Page, tmp_path: Path) -> None:
     for box, option in (("#pair", "own weights"), ("#imgsz", "320")):
         visit.locator(f"{box} input").click()
         visit.get_by_role("option", name=option).click()
-    with visit.expect_response(lambda r: r.url.endswith("meta.json")) as answer:
-        run_picture(visit, photo)
-    meta = answer.value.json()
+    visit.evaluate("""() => {
+        const { load } = HaloVis.load;
+        HaloVis.load.load = (payload, signal) => { globalThis.loaded = payload.meta; return load(payload, signal); };
+    }""")
+    run_picture(visit, photo)
+    meta = visit.evaluate("loaded")
     assert meta["pair"]["task"] == "segment"
     masks = [d["polygon"] for d in meta["detections"]["halo"] if d["polygon"]]
     assert len(masks) > 0
