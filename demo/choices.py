@@ -32,9 +32,16 @@ def pair_choices(lang: str, allowed: Allowed = None) -> list[tuple[str, str]]:
 
 def member_choices(pair: str, lang: str) -> list[tuple[str, str]]:
     """Title and value of a pair's halo models, the default first."""
-    known = (card(pair) or {}).get("members", {})
-    form = lambda m: known.get(m, {}).get("form") or ("article" if m == "article" else "residual")  # noqa: E731
-    return [(text(lang, "member_article" if form(m) == "article" else "member_halo"), m) for m in halo_members(pair)]
+    return [(member_title(pair, member, lang), member) for member in halo_members(pair)]
+
+
+def member_title(pair: str, member: str, lang: str) -> str:
+    """The form of a pair's halo model, and its levels where these are not all."""
+    known = (card(pair) or {}).get("members", {}).get(member, {})
+    form = known.get("form") or ("article" if member == "article" else "residual")
+    levels = known.get("levels") if isinstance(known.get("levels"), list) else []
+    title = text(lang, "member_article" if form == "article" else "member_halo")
+    return ", ".join([title, *map(str, levels)])
 
 
 def size_choices(pair: str) -> list[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gradio as gr
 
 from demo.catalogue import COCO, RUN, Allowed, cards, halo_members, titles
+from demo.choices import member_title
 from demo.labels import Labels
 from demo.limits import Limits
 from demo.texts import text
@@ -21,9 +22,8 @@ def start_choices(lang: str, allowed: Allowed = None) -> list[tuple[str, str]]:
     found = []
     for name, card in cards().items():
         for number, member in enumerate(halo_members(name)):
-            form = text(lang, "member_article" if member == "article" else "member_halo")
             several = len(halo_members(name)) > 1
-            title = f"{card['title']} · {form}" if several else card["title"]
+            title = f"{card['title']} · {member_title(name, member, lang)}" if several else card["title"]
             found.append((title, f"pair:{name}" if number == 0 else f"pair:{name}/{member}"))
         found.append((text(lang, "start_baseline", title=card["title"]), f"pair:{name}/baseline"))
     found += [(text(lang, "start_coco", scale=name[-1]), f"pair:{name}") for name in COCO]

@@ -117,14 +117,16 @@ def _write_run(recipe: str, folder: Path) -> Path:
     from halo_vis.pairs import runs_folder
     from halo_vis.training.begin import create, datasets_folder
     from halo_vis.training.plan import Plan
-    from halo_vis.training.recipe import RECIPES
+    from halo_vis.training.recipe import PLANS, RECIPES
     from halo_vis.training.worker import read_run, write_run
 
     if recipe in RECIPES:
         return write_run(RECIPES[recipe], folder)
-    if not Path(recipe).is_file():
-        raise ValueError(f"no recipe named {recipe!r}; there are {', '.join(RECIPES)}, or the file of a saved plan.")
-    plan = Plan.from_yaml(Path(recipe).read_text(encoding="utf-8"))
+    path = PLANS.get(recipe, Path(recipe))
+    if not path.is_file():
+        names = ", ".join([*RECIPES, *PLANS])
+        raise ValueError(f"no recipe named {recipe!r}; there are {names}, or the file of a saved plan.")
+    plan = Plan.from_yaml(path.read_text(encoding="utf-8"))
     if (folder / "run.yaml").is_file():
         read_run(folder)
         saved = folder / "plan.yaml"
@@ -221,7 +223,7 @@ def parser() -> argparse.ArgumentParser:
 
     p = commands.add_parser("train", help="train the members of a pair: run a folder, or write one from a recipe")
     p.add_argument("folder", nargs="?", type=Path, metavar="RUN_FOLDER", help="a run folder")
-    p.add_argument("--recipe", help="photos, meadow, smoke, or the YAML of a plan that the page saved")
+    p.add_argument("--recipe", help="photos, meadow, smoke, bccd, bccd-p4p5, or the YAML of a plan that the page saved")
     p.add_argument("--out", type=Path, help="the run folder to write")
     p.add_argument("--member", action="append", help="only this member (may be repeated)")
     p.add_argument("--device", help="as Ultralytics takes it")

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from halo_vis.geometry import HaloGrid, Letterbox
 from halo_vis.global_attention import GlobalTrace
+from halo_vis.overview import TINY, Maps, add_up, add_window, even_spread, joined, lattice, overview
 from halo_vis.rows import ALL_OF, OF, Head, Rows, check_head, check_of, pick, softmax
 
 __all__ = ["ALL_OF", "OF", "GlobalTrace", "Head", "LevelTrace"]
@@ -25,7 +25,6 @@ __all__ = ["ALL_OF", "OF", "GlobalTrace", "Head", "LevelTrace"]
 CONTROL_SEED = 0  # of the control that is shown and exported
 # Controls that were made already, for as long as their level is there: a figure or a GIF asks for each panel again.
 _RANDOMISED: WeakKeyDictionary[LevelTrace, dict[int, LevelTrace]] = WeakKeyDictionary()
-TINY = np.finfo(np.float32).tiny  # a row that brings less than this brings nothing
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,12 +119,8 @@ class LevelTrace(Rows):
         # which row and column they are. One matrix product then gives content and position together.
         up = q @ rel_y
         left = (q.transpose(0, 2, 1, 3) @ rel_x).transpose(0, 2, 1, 3)
-        lattice = np.broadcast_to(_lattice(w).astype(real), (heads, 2 * w, w * w))
-        parts = {
-            "content": ((q,), (k,)),
-            "position": ((up, left), (lattice,)),
-        }.get(of, ((q, up, left), (k, lattice)))
-        mine, theirs = np.concatenate(parts[0], -1), np.concatenate(parts[1], 1)
+        places = np.broadcast_to(lattice(w).astype(real), (heads, 2 * w, w * w))
+        mine, theirs = joined(of, (q, k), ((up, left), places))
         logits = mine.reshape(heads, queries[0] * queries[1], -1) @ theirs
         hidden = ~inside if self.mask == "valid" else inside
         if hidden.any():
@@ -174,31 +169,9 @@ class LevelTrace(Rows):
     def _sums(
         self, by: int, bx: int, rows: slice, cols: slice, of: tuple[str, ...], real: type = np.float64
     ) -> Iterator[np.ndarray]:
-        """For each `of`: (1 + heads, window, window), the rows of some of a block's queries added up, all heads first.
-
-        The rows themselves are never made: their sum is one product of the exponentials with what they are divided by.
-        """
-        made: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-        for name in of:
-            half = "weight" if name == "contribution" else name
-            if half not in made:
-                e = self._logits(by, bx, rows, cols, half, real)
-                e -= e.max(-1, keepdims=True)
-                np.exp(e, out=e)
-                made[half] = e, e.sum(-1)
-            e, z = made[half]  # heads, queries, keys; heads, queries
-            if name == "contribution":
-                norm = self._norm_of(by, bx).astype(real)
-                brought = (e @ norm[..., None])[..., 0] / z
-                each, joint = (
-                    np.divide(1 / z, b, out=np.zeros_like(z), where=b > TINY)
-                    for b in (brought, np.broadcast_to(brought.sum(0), brought.shape))
-                )
-                sums = (np.stack([each, joint], 1) @ e) * norm[:, None]  # heads, 2, keys
-                maps = np.concatenate([sums[:, 1].sum(0, keepdims=True), sums[:, 0]])
-            else:
-                sums = ((1 / z)[:, None] @ e)[:, 0]
-                maps = np.concatenate([sums.mean(0, keepdims=True), sums])
+        """For each `of`: (1 + heads, window, window), the rows of some of a block's queries added up, all first."""
+        norms = self._norm_of(by, bx).astype(real)
+        for maps in add_up(of, lambda half: self._logits(by, bx, rows, cols, half, real), norms):
             yield maps.reshape(-1, *[self.grid.window_size] * 2)
 
     # ---------------------------------------------------------------- rows
@@ -258,9 +231,9 @@ class LevelTrace(Rows):
         """
         check_head(head, self.heads)
         received = pick(self.overview((of,))[of][1], head)
-        return received * _even(self.grid) if raw else received
+        return received * even_spread(self.grid) if raw else received
 
-    def overview(self, of: tuple[str, ...] = OF) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    def overview(self, of: tuple[str, ...] = OF) -> Maps:
         """Every head's maps at once, from one look at the weights.
 
         Returns:
@@ -269,17 +242,7 @@ class LevelTrace(Rows):
         """
         for name in of:
             check_of(name)
-        g, w, n = self.grid, self.grid.window_size, 1 + self.heads
-        blocks = {name: np.empty((n, g.block_rows, g.block_cols, w, w), np.float32) for name in of}
-        totals = {name: np.zeros((n, g.height, g.width), np.float32) for name in of}
-        for by, bx in self._blocks():
-            rows, cols = g.queries_of(by, bx)
-            queries = np.float32((rows.stop - rows.start) * (cols.stop - cols.start))
-            for name, sums in zip(of, self._sums(by, bx, rows, cols, of, np.float32), strict=True):
-                blocks[name][:, by, bx] = sums / queries
-                _add(g, totals[name], by, bx, sums)
-        even = _even(self.grid)
-        return {name: (blocks[name], totals[name] / even) for name in of}
+        return overview(self, of)
 
     def attended_by(
         self, y: int, x: int, head: Head = None, of: str = "weight", times_uniform: bool = False
@@ -321,37 +284,10 @@ class LevelTrace(Rows):
             if rows.start < rows.stop and cols.start < cols.stop:
                 (sums,) = self._sums(by, bx, rows, cols, (of,))
                 inside = g.inside(by, bx)
-                _add(g, total, by, bx, sums * inside.sum() if times_uniform else sums)
-                _add(g, reach, by, bx, np.ones((1, *inside.shape), np.float32))
+                add_window(g, total, by, bx, sums * inside.sum() if times_uniform else sums)
+                add_window(g, reach, by, bx, np.ones((1, *inside.shape), np.float32))
         mean = pick(total, head) / ((y1 - y0) * (x1 - x0))
         return np.where(reach[0] > 0, mean, np.nan).astype(np.float32)
 
     def _blocks(self) -> Iterator[tuple[int, int]]:
         return ((by, bx) for by in range(self.grid.block_rows) for bx in range(self.grid.block_cols))
-
-
-def _add(g: HaloGrid, total: np.ndarray, by: int, bx: int, values: np.ndarray) -> None:
-    """Add (n, window, window) values of a block's window to (n, H, W), where the window lies on the map."""
-    (oy, ox), w = g.window_origin(by, bx), g.window_size
-    y0, y1, x0, x1 = max(oy, 0), min(oy + w, g.height), max(ox, 0), min(ox + w, g.width)
-    total[:, y0:y1, x0:x1] += values[:, y0 - oy : y1 - oy, x0 - ox : x1 - ox]
-
-
-@lru_cache(maxsize=64)
-def _even(g: HaloGrid) -> np.ndarray:
-    """(H, W) float32: what each cell would receive if every query spread evenly over its window inside the map."""
-    even = np.zeros((1, g.height, g.width), np.float32)
-    for by in range(g.block_rows):
-        for bx in range(g.block_cols):
-            (rows, cols), inside = g.queries_of(by, bx), g.inside(by, bx)
-            queries = (rows.stop - rows.start) * (cols.stop - cols.start)
-            _add(g, even, by, bx, np.full((1, *inside.shape), queries / inside.sum(), np.float32))
-    even.setflags(write=False)
-    return even[0]
-
-
-@lru_cache(maxsize=16)
-def _lattice(window: int) -> np.ndarray:
-    """(2 window, window * window) float32: for every key of a window, 1 at its row and 1 at its column."""
-    eye = np.eye(window, dtype=np.float32)
-    return np.concatenate([eye.repeat(window, 1), np.tile(eye, window)])

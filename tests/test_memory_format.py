@@ -78,11 +78,15 @@ def test_predict_is_in_channels_last_and_leaves_no_trace(form: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize(("name", "member"), MEMBERS)
-def test_bundled_models_find_the_same_boxes_in_both_formats(name: str, member: str) -> None:
+def test_bundled_models_find_the_same_boxes_in_both_formats(
+    name: str, member: str, request: pytest.FixtureRequest
+) -> None:
     pair = load_pair(name, member="halo" if member == "baseline" else member)
     yolo = pair.baseline if member == "baseline" else pair.halo
     if name == "meadow":
         photos = [np.ascontiguousarray(meadow.scene(n, "test").image[..., ::-1]) for n in (5, 7)]
+    elif name == "bccd":
+        photos = [str(p) for p in sorted((request.getfixturevalue("real_data") / "bccd/images/test").glob("*.jpg"))[:2]]
     else:
         photos = [str(ASSETS / photo) for photo in ("bus.jpg", "zidane.jpg")]
     found = 0

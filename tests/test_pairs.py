@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +17,18 @@ from halo_vis.pairs import BUNDLED, bundled_pairs
 from halo_vis.score import ablated, bee_share, randomised
 from halo_vis.trace import capture
 from halo_vis.training.data import PHOTO_BOXES
-from halo_vis.training.recipe import RECIPES
+from halo_vis.training.outcome import metrics
+from halo_vis.training.plan import Plan
+from halo_vis.training.recipe import PLANS, RECIPES, recipe_of
 
 MEMBERS = [(pair, member) for pair, card in bundled_pairs().items() for member in card.members]
 
 
-def test_the_two_pairs_are_there() -> None:
+def test_the_pairs_are_there() -> None:
     assert MEMBERS == [
-        ("meadow", "article"), ("meadow", "baseline"), ("meadow", "halo"), ("photos", "baseline"), ("photos", "halo"),
+        ("bccd", "baseline"), ("bccd", "halo"), ("bccd", "p4p5"),
+        ("meadow", "article"), ("meadow", "baseline"), ("meadow", "halo"), ("meadow", "p4p5"),
+        ("photos", "baseline"), ("photos", "halo"),
     ]  # fmt: skip
 
 
@@ -33,11 +38,12 @@ def test_card_and_file(pair: str, member: str) -> None:
     path = BUNDLED / pair / f"{member}.safetensors"
     assert path.stat().st_size < 8_000_000
     card, other = (json.loads((BUNDLED / pair / f"{m}.json").read_text()) for m in (member, "baseline"))
-    for key in ("recipe", "data", "imgsz", "epochs", "seed", "held_out", "versions"):
+    for key in ("data", "imgsz", "epochs", "seed", "held_out", "versions"):
         assert card[key] == other[key], key
-    recipe = RECIPES[card["recipe"]]
+    name = card["recipe"]
+    recipe = recipe_of(Plan.from_yaml(PLANS[name].read_text(encoding="utf-8"))) if name in PLANS else RECIPES[name]
     assert card["imgsz"] == recipe.imgsz == bundled_pairs()[pair].imgsz
-    assert card["epochs"] == sum(stage["epochs"] for stage in recipe.stages)
+    assert card["epochs"] == recipe.epochs()
     assert card["seed"] == recipe.seed
     assert card["seconds"] > 0
 
@@ -58,16 +64,33 @@ def test_photos_finds_what_was_labelled(name: str, bus: Path) -> None:
             assert hit[labels[:, 0] == cls].sum() >= least, (cls, hit)
 
 
-@pytest.mark.parametrize("member", ["baseline", "halo", "article"])
+@pytest.mark.parametrize("member", ["baseline", "halo", "p4p5"])
+def test_bccd_on_held_out_micrographs(member: str, real_data: Path, tmp_path: Path) -> None:
+    """What the card says of the 72 pictures of the test split, measured again."""
+    pair = load_pair("bccd", member="halo" if member == "baseline" else member)
+    yolo = pair.baseline if member == "baseline" else pair.halo
+    for kind in ("images", "labels"):  # copied: Ultralytics writes beside the labels
+        shutil.copytree(real_data / "bccd" / kind / "test", tmp_path / kind / "test")
+    data = tmp_path / "data.yaml"
+    names = dict(enumerate(yolo.names.values()))
+    YAML.save(data, {"path": str(tmp_path), **dict.fromkeys(("train", "val", "test"), "images/test"), "names": names})
+    found = metrics(yolo, data, "test", pair.card.imgsz, device="cpu")
+    card = pair.card.members[member]
+    assert found["pictures"] == card["pictures"] == 72
+    assert abs(found["mAP50"] - card["mAP50"]) < 0.01
+    assert abs(found["mAP50-95"] - card["mAP50-95"]) < 0.01
+
+
+@pytest.mark.parametrize("member", ["baseline", "halo", "article", "p4p5"])
 def test_meadow_on_held_out_scenes(member: str, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """mAP50 of at least 0.90 on 200 held-out scenes, and what the card says."""
+    """What the card says, on 200 held-out scenes: mAP50 of at least 0.90 for all that have a layer at P3, if any."""
     folder = tmp_path_factory.getbasetemp() / "meadow-held-out"
     data = meadow.write_dataset(folder, train=1, val=1, test=200)
     pair = load_pair("meadow", member="halo" if member == "baseline" else member)
     yolo = pair.baseline if member == "baseline" else pair.halo
     result = yolo.val(data=str(data), split="test", imgsz=320, batch=8, workers=0, plots=False, verbose=False)
     card = pair.card.members[member]
-    assert result.box.map50 >= 0.90
+    assert result.box.map50 >= (0.90 if member != "p4p5" else 0.60)  # it does not see the bee
     assert abs(result.box.map50 - card["mAP50"]) < 0.01
     assert abs(result.box.map - card["mAP50-95"]) < 0.01
 

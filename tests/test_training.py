@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from halo_vis import inspect, load_pair, meadow
+from halo_vis import HaloAttention, inspect, load_pair, meadow
 from halo_vis.__main__ import main
-from halo_vis.training.recipe import RECIPES, Recipe
+from halo_vis.pairs import bundled_pairs
+from halo_vis.training.plan import Plan
+from halo_vis.training.recipe import PLANS, RECIPES, Recipe
 from halo_vis.training.worker import read_run, run, write_run
 from halo_vis.weights import read_weights
 
@@ -91,6 +93,7 @@ def test_the_folder_holds_what_was_asked(trained: Path, tmp_path: Path) -> None:
         ({"stages": ()}, "at least one stage"),
         ({"members": {}}, "at least one stage and one member"),
         ({"members": {"halo": "nonsense"}}, "form of 'halo'"),
+        ({"member_geometry": {"nobody": {"heads": 1}}}, r"member_geometry names \['nobody'\]"),
     ],
 )
 def test_recipes_that_cannot_run(change: dict, message: str) -> None:
@@ -104,11 +107,36 @@ def test_recipes_survive_their_file(recipe: Recipe, tmp_path: Path) -> None:
     assert read_run(write_run(recipe, tmp_path / "run")) == recipe
 
 
+@pytest.mark.parametrize("path", PLANS.values(), ids=PLANS)
+def test_plans_that_come_along(path: Path) -> None:
+    """Each can be read whole, and starts from a pair that is there."""
+    text = path.read_text(encoding="utf-8")
+    plan = Plan.from_yaml(text)
+    assert plan.to_yaml() == text
+    assert plan.start.removeprefix("pair:") in bundled_pairs()
+
+
+def test_members_of_other_geometry(tmp_path: Path) -> None:
+    """One member of a recipe has fewer levels than the others: its model, and what its card says."""
+    recipe = replace(
+        RECIPES["smoke"], members={"baseline": "baseline", "low": "residual"},
+        member_geometry={"low": {"levels": ["P5"], "heads": 2}}, device="cpu", threads=1,
+    )  # fmt: skip
+    found = run(write_run(recipe, tmp_path / "run"))
+    yolo, header = read_weights(found["low"])
+    assert header.architecture.levels == ("P5",) and header.architecture.heads == 2
+    assert [m.heads for m in yolo.model.modules() if isinstance(m, HaloAttention)] == [2]
+    cards = {name: json.loads(path.with_suffix(".json").read_text()) for name, path in found.items()}
+    assert cards["low"]["levels"] == ["P5"] and "levels" not in cards["baseline"]
+
+
 def test_pairs_command(capsys: pytest.CaptureFixture) -> None:
     """`python -m halo_vis pairs`: a row per member, with what the card says."""
     assert main(["pairs"]) == 0
-    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("| meadow", "| photos"))]
-    assert len(rows) == 5
+    rows = [
+        line for line in capsys.readouterr().out.splitlines() if line.startswith(("| bccd", "| meadow", "| photos"))
+    ]
+    assert len(rows) == 9
     assert sum("memorised" in row for row in rows) == 2
 
 

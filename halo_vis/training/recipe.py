@@ -33,6 +33,7 @@ class Recipe:
         sizes: for generated data, the number of scenes per split.
         data_seed: of generated data; None: `seed`.
         geometry: of the halo layers: block_size, halo_size, dim_head, heads, levels, where they are not the usual ones.
+        member_geometry: the same for some of the members, by name, before `geometry`.
         trained: "all"; "halo": the halo layers alone; "halo+head": these and the detection head. What a member has
             not of these stays as it started.
         validate: measure on the validation split after every epoch.
@@ -56,6 +57,7 @@ class Recipe:
     about: str = ""
     data_seed: int | None = None
     geometry: dict = field(default_factory=dict)
+    member_geometry: dict[str, dict] = field(default_factory=dict)
     trained: str = "all"
     validate: bool = False
     probe: tuple[float, float] | None = None
@@ -71,6 +73,8 @@ class Recipe:
         for member, form in self.members.items():
             if form not in FORMS:
                 raise ValueError(f"recipe {self.name!r}: form of {member!r} must be one of {FORMS}, got {form!r}.")
+        if unknown := set(self.member_geometry) - set(self.members):
+            raise ValueError(f"recipe {self.name!r}: member_geometry names {sorted(unknown)}, which are no members.")
         if self.trained not in TRAINED:
             raise ValueError(f"recipe {self.name!r}: trained must be one of {TRAINED}, got {self.trained!r}.")
         for name in ("stages", "trackers", "probe"):
@@ -81,9 +85,17 @@ class Recipe:
         """Plain values, for YAML."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
+    def geometry_of(self, member: str) -> dict:
+        """Of a member's halo layers, as :class:`~halo_vis.transplant.Architecture` takes it."""
+        return {**self.geometry, **self.member_geometry.get(member, {})}
+
     def epochs(self) -> int:
         """Of all stages together."""
         return sum({**self.common, **stage}["epochs"] for stage in self.stages)
+
+
+# Plans that come along, by name: they start from a bundled pair and need an uploaded data set of their name.
+PLANS = {path.stem: path for path in sorted((Path(__file__).parent / "plans").glob("*.yaml"))}
 
 
 def recipe_of(plan: Plan, data_yaml: Path | None = None) -> Recipe:
@@ -156,7 +168,8 @@ RECIPES = {
             name="meadow",
             data="meadow",
             imgsz=320,
-            members={"baseline": "baseline", "halo": "residual", "article": "article"},
+            members={"baseline": "baseline", "halo": "residual", "article": "article", "p4p5": "residual"},
+            member_geometry={"p4p5": {"levels": ["P4", "P5"]}},
             stages=(
                 {"epochs": 12, "lr0": 0.001, "lrf": 0.05, "warmup_epochs": 1.0},
                 {"epochs": 5, "lr0": 0.0006, "lrf": 0.02, "warmup_epochs": 0.0},

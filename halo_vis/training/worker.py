@@ -36,7 +36,7 @@ from halo_vis.training.recipe import Recipe
 from halo_vis.training.run_folder import MARK, RunFolder
 from halo_vis.training.session import Session, Stopped
 from halo_vis.training.trainer import HaloTrainer
-from halo_vis.transplant import Architecture, build
+from halo_vis.transplant import LEVELS, Architecture, build
 from halo_vis.weights import read_weights, write_weights
 
 
@@ -253,7 +253,7 @@ def initial(recipe: Recipe, name: str, place: RunFolder, data: Path) -> YOLO:
     torch.manual_seed(recipe.seed)
     classes = class_names(data)
     architecture = Architecture(
-        recipe.scale, form=recipe.members[name], nc=len(classes), mask=recipe.mask, **recipe.geometry
+        recipe.scale, form=recipe.members[name], nc=len(classes), mask=recipe.mask, **recipe.geometry_of(name)
     )
     start = place.start(name)
     if start.is_file():
@@ -308,10 +308,12 @@ def _write_member(job: _Job, name: str, data: Path, yolo: YOLO, epochs: int, sec
     weights = place.weights(name)
     weights.parent.mkdir(exist_ok=True)
     yolo.model.float()
+    levels = tuple(recipe.geometry_of(name).get("levels", LEVELS))
     facts = {
         "recipe": recipe.name,
         "member": name,
         "form": recipe.members[name],
+        **({"levels": list(levels)} if recipe.members[name] != "baseline" and levels != LEVELS else {}),
         "trained": recipe.trained if epochs else "nothing",
         "data": recipe.about or recipe.data,
         "imgsz": recipe.imgsz,

@@ -49,7 +49,7 @@ def _finish(folder: Path, title: str, hour: int = 0, imgsz: int = 160, halo: str
 
 def test_runs_stand_behind_the_bundled_pairs_newest_first(runs: Path) -> None:
     names = [name for _, name in choices.pair_choices("en")]
-    assert names == ["photos", "meadow", "run:new", "run:old", *catalogue.COCO, catalogue.OWN]
+    assert names == ["photos", "meadow", "bccd", "run:new", "run:old", *catalogue.COCO, catalogue.OWN]
     assert dict(choices.pair_choices("en"))["run: the new one"] == "run:new"
     assert "训练：the old one" in dict(choices.pair_choices("zh-CN"))
     beside = [name for _, name in choices.beside_choices("run:old", "halo", "en")]
