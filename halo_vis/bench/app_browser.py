@@ -33,16 +33,25 @@ PATIENCE_MS = 180_000
 USABLE = "document.readyState === 'complete' && document.querySelector('footer')"
 EXPLORABLE = "window.haloExplorer && window.haloExplorer.ready"
 # The clock stands in the page: from the click that reaches the button to the event that the picture is drawn. The
-# page is not asked meanwhile: to look in every frame whether it is there would take the processor
-# from what is measured.
+# page is not asked meanwhile: to look in every frame would take the processor from what is measured.
 CLOCK = """
 const pressed = (event) => { if (event.target.closest?.("#run")) globalThis.benchBegan = performance.now(); };
 addEventListener("click", pressed, true);
-globalThis.benchNext = () => {
+globalThis.benchNext = (patience) => {
+  const said = () => document.querySelector("#status [data-kind=error]");
+  const before = said(); // of an earlier press
   globalThis.benchTook = new Promise((resolve) => {
-    addEventListener("halo-ready", () => resolve(performance.now() - globalThis.benchBegan), { once: true });
-    const refused = () => { if (document.querySelector("#status [data-kind=error]")) resolve(null); };
-    new MutationObserver(refused).observe(document.body, { childList: true, subtree: true });
+    const end = (took) => {
+      observer.disconnect();
+      removeEventListener("halo-ready", shown);
+      clearTimeout(late);
+      resolve(took);
+    };
+    const shown = () => end(performance.now() - globalThis.benchBegan);
+    const observer = new MutationObserver(() => { if (said() && said() !== before) end(null); });
+    const late = setTimeout(end, patience, null);
+    addEventListener("halo-ready", shown);
+    observer.observe(document.body, { childList: true, subtree: true });
   });
 };
 """
@@ -213,7 +222,7 @@ def _run(page: Page, picture: Path) -> float:
 
 def _press(page: Page) -> float:
     """Press Run; milliseconds from the click to the event that the result is drawn."""
-    page.evaluate("benchNext()")
+    page.evaluate("(patience) => benchNext(patience)", PATIENCE_MS)
     page.click("#run")
     took = page.evaluate("benchTook")
     if took is None:
