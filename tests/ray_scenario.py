@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 import types
+from collections.abc import Iterator
 from pathlib import Path
 
 package = types.ModuleType("halo_vis")  # without torch, see stand_in.py
@@ -28,6 +29,7 @@ sys.modules.setdefault("halo_vis", package)
 import psutil
 from run_folders import STAND_IN, epochs_done, go, make_run, starts, until
 
+from halo_vis.training import ray_jobs
 from halo_vis.training.launch import COMMAND, PACKAGES
 from halo_vis.training.ray_jobs import RayError, RayLauncher
 from halo_vis.training.run_folder import RunFolder
@@ -133,15 +135,34 @@ def to_its_end(store: Store) -> dict:
     }
 
 
+@contextlib.contextmanager
+def looked_at_while_handed_over(store: Store) -> Iterator[list[str]]:
+    """Somebody looks at a run just when it names a job that the head does not know yet; the states that they see."""
+    seen: list[str] = []
+
+    def starting(run: RunFolder, **values: str) -> None:
+        seen.append(store.state(run))
+        real(run, **values)
+        seen.append(store.state(run))
+
+    real, ray_jobs.starting = ray_jobs.starting, starting
+    try:
+        yield seen
+    finally:
+        ray_jobs.starting = real
+
+
 def stopped_in_the_queue_of_ray(store: Store) -> dict:
     """One CPU: the second run waits in Ray."""
     first, second = (make_run(store.root, name, epochs=2, gated=True) for name in ("p1", "p2"))
     store.enqueue(first)
     until(lambda: starts(first), "the first starts", SECONDS)
-    store.enqueue(second)
-    until(lambda: second.process().get("ray"), "the second is handed over", SECONDS)
+    with looked_at_while_handed_over(store) as seen:
+        store.enqueue(second)
+        until(lambda: len(seen) == 2, "the second is handed over", SECONDS)
     shown = store.snapshot(second)
     found = {"state": shown["state"], "queue": shown["queue"], "actions": shown["actions"], "first": store.state(first)}
+    found["seen"] = seen
     found["stopped"] = store.stop(second)
     store.resume(second)
     go(first, 2)

@@ -71,6 +71,12 @@ def happened(tmp_path_factory) -> dict:
     return json.loads(result.read_text())
 
 
+def step(happened: dict, name: str) -> dict:
+    """What came of a step of the scenario; fails with its error where it had one."""
+    assert "wrong" not in happened[name], happened[name]
+    return happened[name]
+
+
 def test_nothing_listens_beyond_loopback(happened):
     assert happened["listening"]
     for address in happened["listening"]:
@@ -79,14 +85,14 @@ def test_nothing_listens_beyond_loopback(happened):
 
 
 def test_wrong_settings_are_told_apart(happened):
-    said = happened["refusals"]
+    said = step(happened, "refusals")
     assert "refused the token" in said["wrong token"] and "needs a token" in said["no token"]
     assert "cannot be reached" in said["nobody there"]
     assert "http://127.0.0.1:6380" in said["no dashboard"] and "Ray" in said["no dashboard"]
 
 
 def test_a_run_goes_to_its_end(happened):
-    run = happened["to_its_end"]
+    run = step(happened, "to_its_end")
     assert run["epochs"] == [1, 2] and run["starts"] == 1
     assert "halo epoch 2" in run["log"]
     assert set(run["proc"]["ray"]) == {"address", "job"} and run["proc"]["pid"] > 0
@@ -95,7 +101,8 @@ def test_a_run_goes_to_its_end(happened):
 
 
 def test_a_run_waits_in_rays_queue_and_can_be_taken_out_of_it(happened):
-    run = happened["stopped_in_the_queue_of_ray"]
+    run = step(happened, "stopped_in_the_queue_of_ray")
+    assert run["seen"] == ["queued", "queued"]  # never "interrupted", though the head knew nothing of the job yet
     assert (run["first"], run["state"], run["queue"], run["actions"]) == ("running", "queued", 1, ["stop"])
     assert run["stopped"] == "stopped"
     assert run["starts"] == 1  # resumed, it was started by the new job, and not by the one that was called off
@@ -103,21 +110,21 @@ def test_a_run_waits_in_rays_queue_and_can_be_taken_out_of_it(happened):
 
 
 def test_a_graceful_stop_loses_nothing(happened):
-    run = happened["gracefully"]
+    run = step(happened, "gracefully")
     assert run == {"asked": "stopping", "epochs": [1, 2], "in the end": [1, 2, 3]}
 
 
 def test_a_stop_at_once_goes_through_ray(happened):
-    assert happened["at_once"] == {"epochs": [1], "said": "stopped"}
+    assert step(happened, "at_once") == {"epochs": [1], "said": "stopped"}
 
 
 def test_by_force(happened):
-    run = happened["by_force"]
+    run = step(happened, "by_force")
     assert run["asked"] == "stopping" and run["killed"] == "interrupted" and run["warnings"]
 
 
 def test_the_real_worker_trains_both_members(happened):
-    run = happened["the_worker"]
+    run = step(happened, "the_worker")
     assert run.get("state") == "finished", run
     assert [(m["name"], m["status"], m["epochs_done"]) for m in run["members"]] == [
         ("baseline", "done", 1),
@@ -126,7 +133,7 @@ def test_the_real_worker_trains_both_members(happened):
 
 
 def test_a_head_that_is_away_interrupts_nothing_and_a_new_one_is_told_the_truth(happened):
-    run = happened["head_lost"]
+    run = step(happened, "head_lost")
     assert run["away"][0] == "running" and "the last that is known" in run["away"][1]
     assert run["waits"][0] == "queued" and "cannot be reached" in run["waits"][1]
     assert "does not know this run any more" in run["back"][0]

@@ -30,7 +30,8 @@ FRESH_S = 1.5  # for how long an answer counts
 UNREACHABLE_S = 5.0  # and that there was none
 POLL_S = 0.5
 GONE = "GONE"  # a job that the head does not know, as after a restart of the head
-ENDED = ("STOPPED", "SUCCEEDED", "FAILED", GONE)
+FINAL = ("STOPPED", "SUCCEEDED", "FAILED")  # asked for once. Not so GONE: another server may be handing the job over
+ENDED = (*FINAL, GONE)
 LARGEST_ANSWER = 8 * 1024 * 1024
 
 
@@ -95,13 +96,14 @@ class RayLauncher:
             "runtime_env": {"env_vars": self._environment(there)},
         }
         self._ask("GET", "/api/version")  # nothing of the run is touched while nobody answers
+        self._submitting.add(job)  # before anything names it: the head does not know it yet, and may take seconds
         try:
-            run.write_json("proc.json", {"ray": {"address": self.address, "job": job}})
-            starting(run, phase=SUBMITTED)
-        except OSError as error:
-            raise LaunchError(f"{run.path} cannot be written ({error.strerror or error}). Free some disk.") from None
-        self._submitting.add(job)  # the head does not know it yet, and may take seconds
-        try:
+            try:
+                run.write_json("proc.json", {"ray": {"address": self.address, "job": job}})
+                starting(run, phase=SUBMITTED)
+            except OSError as error:
+                reason = error.strerror or error
+                raise LaunchError(f"{run.path} cannot be written ({reason}). Free some disk.") from None
             self._ask("POST", "/api/jobs/", body=body)
         except RayError:
             with contextlib.suppress(RayError):
@@ -203,7 +205,7 @@ class RayLauncher:
         with self._lock:  # others wait for the one that asks, and share its answer
             known = self._known.get(job)
             now = time.monotonic()
-            if known and (now - known[0] < FRESH_S or known[1]["status"] in ENDED):
+            if known and (now - known[0] < FRESH_S or known[1]["status"] in FINAL):
                 return known[1]["status"]
             if now - self._unreachable[0] < UNREACHABLE_S:
                 return None
