@@ -88,6 +88,25 @@ def _whole_number(name: str, value: object, least: int) -> int:
     return value
 
 
+def number_of_heads(dim: int, dim_head: int, heads: int | float | None = None) -> int:
+    """How many heads a layer has.
+
+    Args:
+        dim: channels of its map.
+        dim_head: width of a head.
+        heads: the number itself; a share between 0 and 1 of the dim // dim_head that the channels hold, rounded down;
+            None: all of these. At least 1 in any case.
+    """
+    if isinstance(heads, int) and not isinstance(heads, bool):
+        return _whole_number("heads", heads, 1)
+    if heads is None or (isinstance(heads, float) and 0 < heads < 1):
+        return max(1, int(dim // dim_head * (1 if heads is None else heads)))
+    raise (ValueError if isinstance(heads, float) else TypeError)(
+        "HaloAttention: heads must be a whole number of at least 1, a share between 0 and 1 of dim // dim_head, or "
+        f"None for all of these, got {heads!r}. Pass an int for a number of heads."
+    )
+
+
 class HaloAttention(nn.Module):
     """Halo attention over a feature map of any size.
 
@@ -96,13 +115,15 @@ class HaloAttention(nn.Module):
         block_size: side of a block of queries, in cells, at least 1.
         halo_size: cells that the window reaches beyond the block on each side, at least 0 (0: window attention).
         dim_head: width of a head.
-        heads: number of heads; None: dim // dim_head, at least 1.
+        heads: number of heads; None: dim // dim_head, at least 1; 0 < heads < 1: that share of them, rounded down, at
+            least 1.
         mask: "valid" hides the padding; "published" is the article's inverted mask (see :func:`halo_attention`).
         residual: True gives ``x + attention(x)`` with ``to_out`` at zero, so that at first the layer changes nothing;
             q and k then start as one orthonormal projection and the relative positions at zero, so that the attention
             of an untrained layer is the softmax of feature similarity.
 
     Attributes:
+        heads: their number. share_of_heads: the share that was asked for; None where there was none.
         backend: what computes the attention, of ``halo_vis.kernels.BACKENDS``; may be set at any time. ``print(layer)``
             shows what is taken, and why it is not the one that was asked for.
 
@@ -116,6 +137,7 @@ class HaloAttention(nn.Module):
     """
 
     backend = "auto"  # of the class, so that layers from older files have it too
+    share_of_heads: float | None = None  # likewise
 
     def __init__(
         self,
@@ -123,7 +145,7 @@ class HaloAttention(nn.Module):
         block_size: int = 8,
         halo_size: int = 3,
         dim_head: int = 32,
-        heads: int | None = None,
+        heads: int | float | None = None,
         mask: str = "valid",
         residual: bool = False,
     ) -> None:
@@ -132,7 +154,8 @@ class HaloAttention(nn.Module):
         self.block_size = _whole_number("block_size", block_size, 1)
         self.halo_size = _whole_number("halo_size", halo_size, 0)
         self.dim_head = _whole_number("dim_head", dim_head, 1)
-        self.heads = max(1, dim // dim_head) if heads is None else _whole_number("heads", heads, 1)
+        self.heads = number_of_heads(dim, dim_head, heads)
+        self.share_of_heads = heads if isinstance(heads, float) else None
         _check_mask(mask)
         if not isinstance(residual, bool):
             raise TypeError(f"HaloAttention: residual must be True or False, got {residual!r}. Pass a bool.")

@@ -17,7 +17,7 @@ from torch import nn
 from ultralytics import YOLO
 from ultralytics.utils import YAML
 
-from halo_vis.attention import MASKS, HaloAttention
+from halo_vis.attention import MASKS, HaloAttention, number_of_heads
 
 CFG = Path(__file__).parent / "cfg"
 SCALES = ("n", "s", "m", "l", "x")
@@ -31,10 +31,11 @@ STOCK = {"detect": "yolo26.yaml", "segment": "yolo26-seg.yaml"}
 class Architecture:
     """What has to be known to build a model again: plain values only, so that it can be written beside weights.
 
-    ``heads`` None: as many heads of ``dim_head`` as the level's channels hold. ``form``: "baseline" has no halo layer,
-    "residual" is x + attention(x), "article" is attention in place. ``class_width``: hidden channels of the head's
-    class branch; None: as many as Ultralytics gives a new model with ``nc`` classes. A model that was fine-tuned from
-    one with other classes keeps that one's (yolo26n from COCO: 80 channels, where 3 classes alone would give 64).
+    ``heads``: a number for every level; a share of the heads of ``dim_head`` that the level's channels hold; None: all
+    of these. ``form``: "baseline" has no halo layer, "residual" is x + attention(x), "article" is attention in place.
+    ``class_width``: hidden channels of the head's class branch; None: as many as Ultralytics gives a new model with
+    ``nc`` classes. A model that was fine-tuned from one with other classes keeps that one's (yolo26n from COCO: 80
+    channels, where 3 classes alone would give 64).
     """
 
     scale: str = "n"
@@ -44,7 +45,7 @@ class Architecture:
     block_size: int = 8
     halo_size: int = 3
     dim_head: int = 32
-    heads: int | None = None
+    heads: int | float | None = None
     mask: str = "valid"
     levels: tuple[str, ...] = LEVELS
     class_width: int | None = None
@@ -55,7 +56,12 @@ class Architecture:
             if getattr(self, name) not in allowed:
                 raise ValueError(f"Architecture: {name} must be one of {allowed}, got {getattr(self, name)!r}.")
         least = {"nc": 1, "block_size": 1, "halo_size": 0, "dim_head": 1}
-        least |= {name: 1 for name in ("heads", "class_width") if getattr(self, name) is not None}
+        least |= {} if self.class_width is None else {"class_width": 1}
+        if isinstance(self.heads, float):
+            if not 0 < self.heads < 1:
+                raise ValueError(f"Architecture: a share of heads must lie between 0 and 1, got {self.heads!r}.")
+        elif self.heads is not None:
+            least["heads"] = 1
         for name, bound in least.items():
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or not bound <= value <= 10_000:
@@ -152,12 +158,13 @@ def architecture_of(model: nn.Module) -> Architecture:
         return Architecture(scale, task, "baseline", head.nc, class_width=class_width)
     sources = list(head.f)
     levels = tuple(level for level, source in zip(LEVELS, sources, strict=True) if source in halos)
+    full = all(m.heads == number_of_heads(m.dim, m.dim_head) for m in halos.values())
     kinds = {
         (
             m.block_size,
             m.halo_size,
             m.dim_head,
-            None if m.heads == max(1, m.dim // m.dim_head) else m.heads,
+            m.share_of_heads or (None if full else m.heads),
             m.mask,
             m.residual,
         )

@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from torch import nn
 from ultralytics import YOLO
 
+from halo_vis.attention import number_of_heads
 from halo_vis.transplant import Architecture, architecture_of, build
 
 FORMAT = "halo_vis-weights"
@@ -45,7 +46,7 @@ class Header:
     def __post_init__(self) -> None:
         """Refuse what a file may not ask for."""
         a = self.architecture
-        heads = a.heads or max(1, WIDEST[a.scale] // a.dim_head)
+        heads = number_of_heads(WIDEST[a.scale], a.dim_head, a.heads)
         if heads > LARGEST_HEADS or heads * a.dim_head > LARGEST_WIDTH:
             raise WeightsError(
                 f"the header asks for {heads} heads of {a.dim_head}; at most {LARGEST_HEADS} heads of "

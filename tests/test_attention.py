@@ -162,6 +162,25 @@ def test_state_dict_is_the_articles(arguments, heads, dim_head, window):
     assert layer(torch.randn(1, dim, 3, 9)).shape == (1, dim, 3, 9)
 
 
+@pytest.mark.parametrize(
+    ("dim", "dim_head", "share", "heads"),
+    [
+        (64, 32, 0.25, 1),
+        (128, 32, 0.25, 1),
+        (256, 32, 0.25, 2),
+        (768, 32, 0.25, 6),
+        (256, 32, 0.99, 7),
+        (16, 32, 0.5, 1),
+    ],
+)
+def test_a_share_of_the_heads_that_the_channels_hold(dim, dim_head, share, heads):
+    layer = HaloAttention(dim, dim_head=dim_head, heads=share, residual=True)
+    assert (layer.heads, layer.share_of_heads) == (heads, share)
+    assert layer.to_q.weight.shape == (heads * dim_head, dim)
+    x = torch.randn(1, dim, 5, 9)
+    assert torch.equal(layer(x), x)
+
+
 @pytest.mark.parametrize("mask", MASKS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 def test_residual_starts_as_the_identity_bit_for_bit(dtype, mask):
@@ -208,7 +227,11 @@ def test_residual_start_is_orthonormal_for_any_width(dim, heads, dim_head):
         ({"dim_head": 0}, ValueError, ["dim_head must be at least 1", "got 0", "Pass 1 or more"]),
         ({"dim_head": "32"}, TypeError, ["dim_head must be a whole number", "'32' (str)", "Pass an int"]),
         ({"heads": 0}, ValueError, ["heads must be at least 1", "got 0", "Pass 1 or more"]),
-        ({"heads": 2.0}, TypeError, ["heads must be a whole number", "2.0 (float)", "Pass an int"]),
+        ({"heads": 2.0}, ValueError, ["a whole number of at least 1, a share", "got 2.0", "Pass an int"]),
+        ({"heads": 0.0}, ValueError, ["a share between 0 and 1 of dim // dim_head", "got 0.0"]),
+        ({"heads": float("nan")}, ValueError, ["a share between 0 and 1", "got nan"]),
+        ({"heads": "2"}, TypeError, ["heads must be a whole number", "got '2'", "Pass an int"]),
+        ({"heads": True}, TypeError, ["heads must be a whole number", "got True", "Pass an int"]),
         ({"mask": "none"}, ValueError, ["mask must be one of ('valid', 'published')", "'none'", "Use 'valid'"]),
         ({"mask": True}, ValueError, ["mask must be one of ('valid', 'published')", "True", "Use 'valid'"]),
         ({"residual": "yes"}, TypeError, ["residual must be True or False", "'yes'", "Pass a bool"]),

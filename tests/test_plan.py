@@ -15,6 +15,7 @@ from halo_vis.training.plan import FIELDS, PRESETS, Plan, PlanError
 from halo_vis.training.recipe import recipe_of
 from halo_vis.training.run_folder import RunFolder
 from halo_vis.training.worker import read_run
+from halo_vis.transplant import Architecture
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -60,6 +61,7 @@ def test_what_differs_is_named() -> None:
         ({"title": "a\nb"}, "title", "a text"),
         ({"device": "; rm -rf /"}, "device", "numbers of GPUs"),
         ({"heads": 64}, "heads", "between 0 and 16"),
+        ({"heads": 2.5}, "heads", "whole number, a share below 1"),
         ({"title": "\ud800"}, "title", "a text"),
         ({"epochs": 10**400}, "epochs", "between 1 and 1000"),
         ({"activation": "eval('1')"}, "activation", "knows"),
@@ -69,6 +71,14 @@ def test_what_cannot_be_is_refused_by_name(values: dict, field: str, says: str) 
     with pytest.raises(PlanError, match=says) as refused:
         Plan.from_dict(values)
     assert refused.value.field == field
+
+
+@pytest.mark.parametrize(("said", "heads"), [(0, None), (0.25, 0.25), (1, 1), (4.0, 4)])
+def test_heads_are_a_number_or_a_share(said: float, heads: int | float | None) -> None:
+    plan = Plan.from_dict({"heads": said})
+    found = Plan.from_yaml(plan.to_yaml()).geometry()["heads"]
+    assert found == heads and type(found) is type(heads)
+    assert Architecture(**plan.geometry()).heads == heads
 
 
 @pytest.mark.parametrize(

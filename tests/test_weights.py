@@ -34,8 +34,10 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Architecture(form="residual", nc=3, block_size=5, halo_size=2, dim_head=16, heads=3, levels=("P4", "P5")),
         Architecture(form="article", nc=1, mask="published"),
         Architecture(task="segment", form="residual", nc=2),
+        Architecture(nc=1, heads=2),  # as many as P3 holds, fewer than P4 and P5 do
+        Architecture(nc=1, heads=0.6),
     ],
-    ids=lambda a: f"{a.task} {a.form}",
+    ids=lambda a: f"{a.task} {a.form} {a.heads}",
 )
 def test_round_trip_is_exact_in_fp16(tmp_path: Path, architecture: Architecture) -> None:
     names = {i: f"class {i} ü" for i in range(architecture.nc)}
@@ -120,7 +122,7 @@ ABSURD = [
     # each allowed on its own, gigabytes or hours all the same
     {"dim_head": 10_000, "heads": 10_000}, {"block_size": 10_000}, {"halo_size": 10_000}, {"heads": 10_000},
     {"dim_head": 10_000}, {"dim_head": 1}, {"halo_size": 200}, {"block_size": 40, "halo_size": 20},
-
+    {"heads": 1.5}, {"heads": 1.0}, {"heads": -0.25}, {"heads": float("nan")}, {"heads": "all"}, {"heads": True},
 ]  # fmt: skip
 DAMAGED = {
     "truncated": (edit_bytes(lambda b: b[: len(b) // 2]), "no readable safetensors"),

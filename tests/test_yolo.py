@@ -17,7 +17,7 @@ from ultralytics.utils import YAML
 
 from halo_vis.attention import HaloAttention
 from halo_vis.trace import capture
-from halo_vis.transplant import CFG, SCALES, Architecture
+from halo_vis.transplant import CFG, SCALES, Architecture, architecture_of, build
 from halo_vis.weights import read_weights, write_weights
 
 FILES = {
@@ -62,8 +62,28 @@ def test_yamls_are_what_the_architecture_generates(form, task):
     assert (len(ours["backbone"]), len(ours["head"])) == (11, 16)
 
 
+@pytest.mark.parametrize(
+    ("architecture", "heads"),
+    [
+        (Architecture(), [2, 4, 8]),
+        (Architecture("x"), [12, 24, 24]),
+        (Architecture(heads=0.25), [1, 1, 2]),
+        (Architecture("x", heads=0.25), [3, 6, 6]),
+        (Architecture(levels=("P4", "P5"), heads=0.25), [1, 2]),
+        (Architecture(form="article", heads=0.5), [1, 2, 4]),
+        (Architecture(heads=2), [2, 2, 2]),
+    ],
+    ids=lambda value: str(value) if isinstance(value, list) else f"{value.scale} {value.form} {value.heads}",
+)
+def test_numbers_and_shares_of_heads(architecture, heads):
+    """Built and read off again: all that the channels hold, a share of them, a number for every level."""
+    model = build(architecture).model
+    assert [layer.heads for layer in model.modules() if isinstance(layer, HaloAttention)] == heads
+    assert architecture_of(model) == architecture
+
+
 def test_the_cheaper_yaml_is_what_the_architecture_generates():
-    ours, generated = YAML.load(CFG / CHEAPER), Architecture(levels=("P4", "P5")).yaml()
+    ours, generated = YAML.load(CFG / CHEAPER), Architecture(levels=("P4", "P5"), heads=0.25).yaml()
     assert readable(ours) == readable(generated)
     assert all(ours[k] == generated[k] for k in ("nc", "end2end", "reg_max", "scales"))
     assert (len(ours["backbone"]), len(ours["head"])) == (11, 15)
@@ -89,7 +109,9 @@ def test_the_cheaper_yaml_trains_predicts_and_is_written(tmp_path: Path):
     yolo.train(**quick(data, tmp_path / "runs", val=False))
     write_weights(tmp_path / "p45.safetensors", YOLO(yolo.trainer.last).model.float())
     again, header = read_weights(tmp_path / "p45.safetensors")
-    assert header.architecture == Architecture(nc=2, levels=("P4", "P5"), class_width=header.architecture.class_width)
+    assert header.architecture == Architecture(
+        nc=2, levels=("P4", "P5"), heads=0.25, class_width=header.architecture.class_width
+    )
     with capture(again) as captured:
         again.predict(picture(48, 96), imgsz=64, verbose=False)
     assert list(captured.traces[0]) == ["P4", "P5"]

@@ -52,7 +52,7 @@ FIELDS: dict[str, Field] = {
     "block_size": Field("int", 8, 1, 16, unit="cells"),
     "halo_size": Field("int", 3, 0, 8, unit="cells"),
     "dim_head": Field("int", 32, 4, 128, unit="channels"),
-    "heads": Field("int", 0, 0, 16),
+    "heads": Field("float", 0.0, 0, 16),
     "levels": Field("list", ("P3", "P4", "P5"), choices=("P3", "P4", "P5")),
     "mask": Field("choice", "valid", choices=("valid", "published")),
     "trained": Field("choice", "all", choices=TRAINED),
@@ -130,8 +130,8 @@ class Plan:
     """What a person chooses; see FIELDS for kinds, bounds and units.
 
     ``start``: "" (untrained), "pair:NAME" or "pair:NAME/MEMBER", "run:ID" or "run:ID/MEMBER". ``heads`` 0: as many as
-    the channels hold. ``data``: "meadow", "coco8", "coco128", "dataset:ID". ``patience`` 0: no early stop.
-    ``longest_s`` 0: no limit. ``probe_y``, ``probe_x`` -1: a labelled object of the picture.
+    the channels hold; below 1: that share of them. ``data``: "meadow", "coco8", "coco128", "dataset:ID". ``patience``
+    0: no early stop. ``longest_s`` 0: no limit. ``probe_y``, ``probe_x`` -1: a labelled object of the picture.
     """
 
     title: str = ""
@@ -142,7 +142,7 @@ class Plan:
     block_size: int = 8
     halo_size: int = 3
     dim_head: int = 32
-    heads: int = 0
+    heads: float = 0.0
     levels: tuple[str, ...] = ("P3", "P4", "P5")
     mask: str = "valid"
     trained: str = "all"
@@ -201,6 +201,12 @@ class Plan:
                 f"trained is {self.trained!r}, but the model starts untrained: the rest of it would stay random. "
                 "Train all, or start from trained weights.",
                 "trained",
+            )
+        if self.heads > 1 and self.heads % 1:
+            raise PlanError(
+                f"heads must be a whole number, a share below 1 of those that the channels hold, or 0 for all of them; "
+                f"got {self.heads}. Take {int(self.heads)}.",
+                "heads",
             )
         if not DEVICE.fullmatch(self.device):
             raise PlanError(
@@ -307,7 +313,7 @@ class Plan:
     def geometry(self) -> dict[str, Any]:
         """The halo layers' geometry, as Architecture takes it."""
         same = {name: getattr(self, name) for name in ("block_size", "halo_size", "dim_head", "levels", "mask")}
-        return same | {"heads": self.heads or None}
+        return same | {"heads": None if not self.heads else int(self.heads) if self.heads >= 1 else self.heads}
 
     def command(self, plan_file: str = "plan.yaml", run_folder: str = "runs/mine") -> str:
         """The shell command that runs the saved plan."""
