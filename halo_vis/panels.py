@@ -12,7 +12,7 @@ from halo_vis.geometry import Box, HaloGrid
 from halo_vis.heats import Heat, Part, detections_of, differs, heat, part_of, run_of
 from halo_vis.maps import GlobalTrace, LevelTrace
 from halo_vis.places import SIDES, cell_at, layer_of
-from halo_vis.rows import Head, head_number
+from halo_vis.rows import head_name, head_number
 from halo_vis.seen import Seen, provenance
 from halo_vis.view import Show, View
 from halo_vis.viewer import VERSION
@@ -113,12 +113,12 @@ def strip(seen: Seen, view: View) -> list[tuple[str, Panel, Box, bool]]:
             out.append((name, one, whole, name == view.level))
     elif view.strip == "heads":
         layer, now = layer_of(seen, view.level), part_of(seen, view).head
-        for head in (None, "max", *range(layer.heads)):
+        for head in (None, "max", *range(layer.heads)) if layer.heads > 1 else (None,):
             one = panel(seen, replace(quiet, head=head), "halo")
             crop = whole
             if one.part.view == "cell" and isinstance(layer, LevelTrace):  # all of the window: one shape for all
                 crop = one.heat.rect()
-            out.append((head_name(head), one, crop, head == now))
+            out.append((head_name(head, layer.heads), one, crop, head == now or layer.heads == 1))
     return out
 
 
@@ -191,14 +191,10 @@ def layer_name(layer: LevelTrace | GlobalTrace) -> str:
     return f"layer {number}, block {int(again) + 1}" if again else f"layer {number}"
 
 
-def head_name(head: Head) -> str:
-    """Heads count from 1 for people."""
-    return "mean of heads" if head is None else "maximum of heads" if head == "max" else f"head {head + 1}"
-
-
 def short(shown: Panel) -> str:
     """Layer and head: "P3, head 2"."""
-    return "" if shown.heat is None else f"{layer_name(shown.part.layer)}, {head_name(shown.part.head)}"
+    layer, head = shown.part.layer, shown.part.head
+    return "" if shown.heat is None else f"{layer_name(layer)}, {head_name(head, layer.heads)}"
 
 
 def what(shown: Panel) -> str:
@@ -232,7 +228,7 @@ def warnings(seen: Seen, view: View) -> list[str]:
         out.append("attention near uniform")
     if halo and right.layer.mass(right.y, right.x, right.head, right.of)["padding"] > 0.005:
         out.append("attention on padding")
-    if right.head == "max":
+    if right.head == "max" and right.layer.heads > 1:
         out.append("maximum over heads: does not sum to 1")
     if view.left == "control" and left.layer is not None:
         out.append("left: control, random queries and keys")

@@ -16,6 +16,7 @@ from halo_vis import drawing, lettering
 from halo_vis.detections import Detections
 from halo_vis.geometry import Letterbox
 from halo_vis.maps import LevelTrace
+from halo_vis.rows import head_name
 from halo_vis.seen import Seen
 
 LARGEST_TIMES_UNIFORM = 4.0  # end of the scale of saved maps, the same for every level and picture
@@ -164,7 +165,7 @@ def attention_sheet(seen: Seen, name: str, head: int | None = None, of: str = "w
     box = replace(seen.trace[name].letterbox, photo_height=photo.shape[0], photo_width=photo.shape[1])
     level = replace(seen.trace[name], letterbox=box)  # the same cells, on the photo as it is shown
     sheet = Sheet(photo.shape, 2, bar=True)
-    who = "mean of heads" if head is None else f"head {head + 1}"
+    who = head_name(head, seen.trace[name].heads)
     what = "attention" if of == "weight" else "contributions"
     axes = sheet.panel(
         0, overlay(photo, blocks_on_photo(level, head, of), largest), f"{name}: {what} of every block, {who}"

@@ -32,6 +32,13 @@ def check_head(head: Head, heads: int) -> None:
         )
 
 
+def head_name(head: Head, heads: int) -> str:
+    """Heads count from 1 for people; of a layer with one head, mean and maximum are that head."""
+    if heads == 1:
+        return "its only head"
+    return "mean of heads" if head is None else "maximum of heads" if head == "max" else f"head {head + 1}"
+
+
 def head_number(head: Head) -> int:
     """The head as the browser and the files have it: -1 is the mean, -2 the maximum."""
     return {None: -1, "max": -2}.get(head, head)

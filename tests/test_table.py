@@ -12,8 +12,9 @@ import pytest
 from inspections import seen_beside
 from samples import HOSTILE, hostile
 
-from halo_vis import Inspection, panels, table
+from halo_vis import Inspection, table
 from halo_vis.heats import heat
+from halo_vis.rows import head_name
 from halo_vis.view import Scales, View
 
 
@@ -172,4 +173,9 @@ def test_notes_of_any_value() -> None:
         "# a.b\\u0020c.1: null",
         '# a.b\\u0020c.2: "x"',
     ]
-    assert panels.head_name(None) == "mean of heads" and panels.head_name(0) == "head 1"
+
+
+def test_names_of_heads() -> None:
+    """Of a layer with one head, mean and maximum are that head."""
+    assert head_name(None, 2) == "mean of heads" and head_name(0, 2) == "head 1"
+    assert {head_name(head, 1) for head in (None, "max", 0)} == {"its only head"}

@@ -92,8 +92,8 @@
         h("strong", { class: "hr-member", key: "name", title: this.member }, this.member),
         runs.dom.choice("level", say("layer"), this.levels.map((name) => ({ value: name, text: layerName(lang, name) })), level, { key: "level" }),
         h("label", { class: "hr-field", key: "heads" }, say("heads"),
-          h("select", { "data-act": "head", value: String(head) }, [-1, ...Array(heads).keys()].map((n) =>
-            h("option", { key: n, value: String(n) }, n < 0 ? say("mean") : String(n + 1))))),
+          h("select", { "data-act": "head", value: String(head) }, (heads > 1 ? [-1, ...Array(heads).keys()] : [head]).map((n) =>
+            h("option", { key: n, value: String(n) }, n < 0 && heads > 1 ? say("mean") : String(Math.max(n, 0) + 1))))),
       ]);
     }
 

@@ -34,10 +34,10 @@
   }
 
   /** One button for the mean, one for the maximum, one for each head. */
-  function headList(lang, count) {
+  function headList(lang, layer) {
     const { headName, headWord } = HaloVis.readout;
-    const all = count > 1 ? [-1, -2, ...Array(count).keys()] : [-1, ...Array(count).keys()];
-    return all.map((head) => ({ value: String(head), text: headWord(lang, head), name: headName(lang, head) }));
+    const words = (head) => ({ text: headWord(lang, head, layer.heads), name: headName(lang, head, layer.heads) });
+    return HaloVis.scene.headsOf(layer).map((head) => ({ value: String(head), ...words(head) }));
   }
 
   /** What the right panel may show: the halo layers, then YOLO26's own. */
@@ -131,10 +131,10 @@
     const is = scene.settle(data, state);
     const differs = scene.canDiffer(data, state);
     const mode = state.mode === "difference" && !differs ? "pair" : state.mode;
-    buttons(host.querySelector('[data-part="heads"]'), lang, headList(lang, is.layer?.heads ?? 0));
+    buttons(host.querySelector('[data-part="heads"]'), lang, headList(lang, is.layer));
     buttons(host.querySelector('[data-part="sources"]'), lang, sourceList(lang, data));
     buttons(host.querySelector('[data-part="layers"]'), lang, layerList(lang, data));
-    const choices = { view: is.view, head: is.head, of: is.of, level: state.level, left: state.left, mode, strip: state.strip };
+    const choices = { view: is.view, head: is.layer?.heads === 1 ? -1 : is.head, of: is.of, level: state.level, left: state.left, mode, strip: state.strip };
     for (const [choice, value] of Object.entries(choices)) press(host, choice, value);
     const halo = is.layer?.kind === "halo";
     allow(host, lang, "view", "box", "viewBoxHelp", is.box ? "" : "viewBoxNone");

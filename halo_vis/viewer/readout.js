@@ -34,11 +34,13 @@
     return again ? HaloVis.say(lang, "layerBlock", { n, block: Number(again) + 1 }) : HaloVis.say(lang, "layerNumber", { n });
   }
 
-  /** A head in one word, where it is clear that it is one. */
-  const headWord = (lang, head) => ({ [-1]: HaloVis.say(lang, "mean"), [-2]: HaloVis.say(lang, "max") }[head] ?? String(head + 1));
+  /** A head in one word, where it is clear that it is one. @param {string} lang @param {number} head @param {number} heads of the layer */
+  const headWord = (lang, head, heads) =>
+    heads === 1 ? "1" : { [-1]: HaloVis.say(lang, "mean"), [-2]: HaloVis.say(lang, "max") }[head] ?? String(head + 1);
 
-  /** Name of a head. */
-  const headName = (lang, head) => HaloVis.say(lang, { [-1]: "meanOfHeads", [-2]: "maxOfHeads" }[head] ?? "headName", { n: head + 1 });
+  /** Name of a head; of a layer with one head, mean and maximum are that head. @param {string} lang @param {number} head @param {number} heads */
+  const headName = (lang, head, heads) =>
+    HaloVis.say(lang, heads === 1 ? "onlyHead" : { [-1]: "meanOfHeads", [-2]: "maxOfHeads" }[head] ?? "headName", { n: head + 1 });
 
   /** Name of a cell: "P4 (3, 7)". */
   const cellName = (lang, level, y, x) => HaloVis.say(lang, "cellName", { level: layerName(lang, level), y, x });
@@ -70,7 +72,7 @@
     const text = words(lang, figures);
     const say = (key, values) => HaloVis.say(lang, key, values);
     const parts = [say(figures.mass ? "spoken" : "spokenGlobal", {
-      ...text, head: headName(lang, figures.head), of: say(OF[figures.of] ?? figures.of),
+      ...text, head: headName(lang, figures.head, figures.heads), of: say(OF[figures.of] ?? figures.of),
     })];
     if (detection) parts.unshift(say("spokenBox", { name: detection.name, conf: two(detection.conf) }));
     if (figures.outside) parts.push(say("spokenOutside", { outside: text.outside, contribution: text.outside_contribution }));

@@ -18,7 +18,7 @@
     for (const p of weights) total += p;
     const { inside } = T().windowOf(layer, y, x);
     return {
-      level: state.level, y, x, head, of, empty: total === 0,
+      level: state.level, y, x, head, heads: layer.heads, of, empty: total === 0,
       mass: layer.kind === "halo" ? T().mass(layer, y, x, weights) : null,
       entropy: T().entropy(layer, y, x, weights),
       distance: T().distance(layer, y, x, weights, data.frame),
@@ -59,7 +59,7 @@
     if (halo && layer.addsNothing && of === "contribution") out.push("badgeNothing");
     else if (figures && !figures.empty && figures.entropy > 0.98) out.push("badgeUniform");
     if (figures?.mass && figures.mass.padding > 0.005) out.push("badgePadding");
-    if (layer && head === -2) out.push("badgeMax");
+    if (layer?.heads > 1 && head === -2) out.push("badgeMax");
     if (left.layer && left.source === "control") out.push("badgeControl");
     if (left.layer && left.source === "mask") out.push(left.layer.mask === "valid" ? "badgeMaskValid" : "badgeMaskPublished");
     return out;

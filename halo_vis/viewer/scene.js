@@ -46,6 +46,9 @@
   /** The selected detection, or null. */
   const chosen = (data, { box, left }) => (box ? lists(data, left)[box.side]?.[box.index] ?? null : null);
 
+  /** What there is to choose of a layer's heads: the mean, the maximum, each; of one head, that head alone. */
+  const headsOf = (layer) => (layer?.heads > 1 ? [-1, -2, ...Array(layer.heads).keys()] : layer ? [-1] : []);
+
   /** What can be shown of the right panel's layer: a global one has weights only, a box view needs a box. */
   function settle(data, state) {
     const layer = layerOf(data, state.level);
@@ -212,9 +215,8 @@
     const quiet = { ...state, mode: "pair", show: { boxes: false, labels: false, grid: false, window: state.show.window } };
     if (state.strip === "levels")
       return Object.keys(data.pack.levels).map((level) => ({ key: level, label: { level, head: state.head }, state: { ...quiet, level } }));
-    const heads = layerOf(data, state.level)?.heads ?? 0;
-    if (state.strip !== "heads" || !heads) return [];
-    return [-1, -2, ...Array(heads).keys()].map((head) => ({ key: `head${head}`, label: { level: state.level, head }, state: { ...quiet, head } }));
+    if (state.strip !== "heads") return [];
+    return headsOf(layerOf(data, state.level)).map((head) => ({ key: `head${head}`, label: { level: state.level, head }, state: { ...quiet, head } }));
   }
 
   /**
@@ -230,7 +232,7 @@
         const w = T().windowOf(made.layer, made.y, made.x); // all of it, so that every crop has the same shape
         crop = T().cellsRect(data.frame, made.layer, w.oy, w.ox, w.oy + w.rows, w.ox + w.cols);
       }
-      return { key, label, plan: made, crop, chosen: label.level === state.level && (state.strip === "levels" || label.head === now.head) };
+      return { key, label, plan: made, crop, chosen: label.level === state.level && (state.strip === "levels" || label.head === now.head || made.layer.heads === 1) };
     });
   }
 
@@ -265,6 +267,6 @@
   }
 
   HaloVis.scene = Object.assign(HaloVis.scene ?? {}, {
-    SIDES, layerOf, sources, lists, chosen, settle, partOf, plan, canDiffer, thumbs, work, finish, queryOf, matchOf, partner,
+    SIDES, layerOf, headsOf, sources, lists, chosen, settle, partOf, plan, canDiffer, thumbs, work, finish, queryOf, matchOf, partner,
   });
 })();

@@ -71,7 +71,7 @@
     if (!heat) return HaloVis.say(lang, "noAttention");
     const say = (key, values) => HaloVis.say(lang, key, values);
     const { VIEWS, OF, layerName, headName } = HaloVis.readout;
-    const parts = [layerName(lang, layer.name), headName(lang, plan.head)];
+    const parts = [layerName(lang, layer.name), headName(lang, plan.head, layer.heads)];
     parts.push(["cell", "to"].includes(plan.view) ? `${say(VIEWS[plan.view])} (${plan.y}, ${plan.x})` : say(VIEWS[plan.view]));
     if (layer.kind === "halo") parts.push(say(OF[plan.of]));
     const n = Number(heat.max.toPrecision(3));

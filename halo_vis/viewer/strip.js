@@ -20,10 +20,10 @@
   }
 
   /** What is written below a small view, and its full name. @param {{key: string, label: {level: string, head: number}}} thumb */
-  function wordsOf(lang, { key, label: { level, head } }) {
+  function wordsOf(lang, { key, label: { level, head }, plan }) {
     const { layerName, headName, headWord } = HaloVis.readout;
     if (key === level) return { text: layerName(lang, level), name: layerName(lang, level) };
-    return { text: headWord(lang, head), name: headName(lang, head) };
+    return { text: headWord(lang, head, plan.layer.heads), name: headName(lang, head, plan.layer.heads) };
   }
 
   class Strip {

@@ -12,8 +12,9 @@ import pytest
 from painted import BARE, check
 from plain import Plain
 from playwright.sync_api import expect
+from ultralytics import ASSETS
 
-from halo_vis import Inspection, single
+from halo_vis import Inspection, inspect, load_pair, single
 from halo_vis.view import View
 
 LEVELS = ("P3", "P4", "P5")
@@ -224,6 +225,26 @@ def test_heads_strip(plain: Plain, bus_seen: Inspection) -> None:
         assert plain.state["head"] == -1
     plain.press("strip", "off")
     expect(plain.part("strip")).to_be_hidden()
+
+
+def test_one_head_is_one_choice(plain: Plain) -> None:
+    """Its mean and its maximum would be the same map three times."""
+    seen = inspect(load_pair("meadow", member="quarter"), ASSETS / "bus.jpg", 0.1, device="cpu")
+    assert [seen.trace[level].heads for level in LEVELS] == [1, 1, 2]
+    plain.show(seen)
+    heads, small = plain.part("heads").locator("button"), plain.part("strip").locator("button")
+    plain.press("strip", "heads")
+    plain.restore(level="P5", y=3, x=4, box=None, head=1)
+    assert heads.all_inner_texts() == small.all_inner_texts() == ["mean", "max", "1", "2"]
+    for head in (1, -2, -1):
+        plain.restore(level="P5", head=head)
+        bare(plain, level="P3", y=24, x=25)
+        assert heads.all_inner_texts() == small.all_inner_texts() == ["1"]
+        for button in (heads, small):
+            expect(button).to_have_attribute("aria-pressed", "true")
+        expect(heads).to_have_attribute("title", "its only head")
+        expect(plain.tab.locator("[data-badge=badgeMax]")).to_have_count(0)
+        assert check(plain, seen) > 20
 
 
 def test_levels_strip_beside_a_difference(plain: Plain) -> None:

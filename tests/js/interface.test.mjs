@@ -113,8 +113,9 @@ test("small views keep the shape of what they show, and three fit on a phone", (
 
 test("choices of heads, of layers and of what stands on the left", () => {
   const { headList, layerList, sourceList } = HaloVis.controls;
-  assert.deepEqual(headList("en", 2).map((h) => [h.value, h.text]), [["-1", "mean"], ["-2", "max"], ["0", "1"], ["1", "2"]]);
-  assert.deepEqual(headList("en", 1).map((h) => h.value), ["-1", "0"], "the maximum of one head is that head");
+  assert.deepEqual(headList("en", { heads: 2 }).map((h) => [h.value, h.text]), [["-1", "mean"], ["-2", "max"], ["0", "1"], ["1", "2"]]);
+  assert.deepEqual(headList("en", { heads: 1 }), [{ value: "-1", text: "1", name: "its only head" }], "mean and maximum of one head are that head");
+  assert.deepEqual(headList("en", undefined), []);
   const { data } = make({ others: true });
   const list = sourceList("en", data);
   assert.deepEqual(list.map((s) => s.value), ["layer10", "control", "mask", "run1", "off"]);
@@ -126,7 +127,7 @@ test("choices of heads, of layers and of what stands on the left", () => {
     [["P4", "P4"], ["layer10", "layer 10"], ["layer10.1", "layer 10, block 2"], ["layer22", "layer 22"]]);
   assert.deepEqual(sourceList("en", large).map((s) => s.text), ["layer 10", "layer 10, block 2", "layer 22", "control", "other mask", "other model", "off"]);
   for (const lang of ["en", "zh-CN"]) {
-    for (const { text, name } of [...sourceList(lang, large), ...layerList(lang, large), ...headList(lang, 3)])
+    for (const { text, name } of [...sourceList(lang, large), ...layerList(lang, large), ...headList(lang, { heads: 3 })])
       for (const words of [text, name]) assert.ok(words && !unsaid(words), words);
   }
 });
