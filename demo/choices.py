@@ -36,12 +36,17 @@ def member_choices(pair: str, lang: str) -> list[tuple[str, str]]:
 
 
 def member_title(pair: str, member: str, lang: str) -> str:
-    """The form of a pair's halo model, and its levels where these are not all."""
+    """The form of a pair's halo model, and its levels and heads where these are not all."""
     known = (card(pair) or {}).get("members", {}).get(member, {})
     form = known.get("form") or ("article" if member == "article" else "residual")
     levels = known.get("levels") if isinstance(known.get("levels"), list) else []
     title = text(lang, "member_article" if form == "article" else "member_halo")
-    return ", ".join([title, *map(str, levels)])
+    heads = known.get("heads")
+    if isinstance(heads, float) and 0 < heads < 1:
+        heads = [text(lang, "member_share", n=f"{100 * heads:.0f}")]
+    else:
+        heads = [text(lang, "member_heads", n=heads)] if isinstance(heads, int) else []
+    return ", ".join([title, *map(str, levels), *heads])
 
 
 def size_choices(pair: str) -> list[int]:

@@ -223,7 +223,10 @@ def parser() -> argparse.ArgumentParser:
 
     p = commands.add_parser("train", help="train the members of a pair: run a folder, or write one from a recipe")
     p.add_argument("folder", nargs="?", type=Path, metavar="RUN_FOLDER", help="a run folder")
-    p.add_argument("--recipe", help="photos, meadow, smoke, bccd, bccd-p4p5, or the YAML of a plan that the page saved")
+    p.add_argument(
+        "--recipe",
+        help="photos, meadow, smoke, bccd, bccd-p4p5, bccd-quarter, or the YAML of a plan that the page saved",
+    )
     p.add_argument("--out", type=Path, help="the run folder to write")
     p.add_argument("--member", action="append", help="only this member (may be repeated)")
     p.add_argument("--device", help="as Ultralytics takes it")

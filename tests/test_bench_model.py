@@ -18,6 +18,7 @@ from halo_vis.bench.model import (
     CONTIGUOUS,
     FORMS,
     HALO,
+    QUARTER,
     Measured,
     Plan,
     Shape,
@@ -76,7 +77,7 @@ def test_the_trade_off_is_read_from_the_cards(benched: tuple) -> None:
     written, said = benched
     rows = {row["form"]: row for row in written["trade-off"]}
     assert list(rows) == LAST
-    known = ((BASELINE, "baseline"), (HALO, "halo"), (CHEAPER, "p4p5"))
+    known = ((BASELINE, "baseline"), (HALO, "halo"), (QUARTER, "quarter"), (CHEAPER, "p4p5"))
     for data, forms in (("meadow", (*known, (ARTICLE, "article"))), ("bccd", known)):
         members = bundled_pairs()[data].members
         for name, member in forms:
@@ -85,7 +86,7 @@ def test_the_trade_off_is_read_from_the_cards(benched: tuple) -> None:
             assert f"{members[member]['mAP50']:.3f} / {members[member]['mAP50-95']:.3f}" in said
         other = [row for name, row in rows.items() if name not in dict(forms)]
         assert all(row[f"{data} mAP50"] is None and row[f"{data} mAP50-95"] is None for row in other)
-    line = next(line for line in said.splitlines() if line.startswith("| halo, 1 head a level |"))
+    line = next(line for line in said.splitlines() if line.startswith("| halo, half of the heads |"))
     assert line.endswith("| not trained | not trained |")
 
 

@@ -278,4 +278,4 @@ def test_a_member_beside(bus: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert main([*arguments, "--beside", "article", "--left", "run1", "--out", str(out)]) == 0
     assert '# beside.0.member: "article"' in out.read_text(encoding="utf-8").splitlines()
     assert main([*arguments, "--beside", "nobody", "--out", str(out)]) == 2
-    assert "no halo member 'nobody': choose one of ['article', 'halo', 'p4p5']" in capsys.readouterr().err
+    assert "no halo member 'nobody': choose one of ['article', 'halo', 'p4p5', 'quarter']" in capsys.readouterr().err

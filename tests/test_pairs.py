@@ -26,8 +26,8 @@ MEMBERS = [(pair, member) for pair, card in bundled_pairs().items() for member i
 
 def test_the_pairs_are_there() -> None:
     assert MEMBERS == [
-        ("bccd", "baseline"), ("bccd", "halo"), ("bccd", "p4p5"),
-        ("meadow", "article"), ("meadow", "baseline"), ("meadow", "halo"), ("meadow", "p4p5"),
+        ("bccd", "baseline"), ("bccd", "halo"), ("bccd", "p4p5"), ("bccd", "quarter"),
+        ("meadow", "article"), ("meadow", "baseline"), ("meadow", "halo"), ("meadow", "p4p5"), ("meadow", "quarter"),
         ("photos", "baseline"), ("photos", "halo"),
     ]  # fmt: skip
 
@@ -64,7 +64,7 @@ def test_photos_finds_what_was_labelled(name: str, bus: Path) -> None:
             assert hit[labels[:, 0] == cls].sum() >= least, (cls, hit)
 
 
-@pytest.mark.parametrize("member", ["baseline", "halo", "p4p5"])
+@pytest.mark.parametrize("member", ["baseline", "halo", "p4p5", "quarter"])
 def test_bccd_on_held_out_micrographs(member: str, real_data: Path, tmp_path: Path) -> None:
     """What the card says of the 72 pictures of the test split, measured again."""
     pair = load_pair("bccd", member="halo" if member == "baseline" else member)
@@ -81,7 +81,7 @@ def test_bccd_on_held_out_micrographs(member: str, real_data: Path, tmp_path: Pa
     assert abs(found["mAP50-95"] - card["mAP50-95"]) < 0.01
 
 
-@pytest.mark.parametrize("member", ["baseline", "halo", "article", "p4p5"])
+@pytest.mark.parametrize("member", ["baseline", "halo", "article", "p4p5", "quarter"])
 def test_meadow_on_held_out_scenes(member: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     """What the card says, on 200 held-out scenes: mAP50 of at least 0.90 for all that have a layer at P3, if any."""
     folder = tmp_path_factory.getbasetemp() / "meadow-held-out"

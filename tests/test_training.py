@@ -113,7 +113,8 @@ def test_plans_that_come_along(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     plan = Plan.from_yaml(text)
     assert plan.to_yaml() == text
-    assert plan.start.removeprefix("pair:") in bundled_pairs()
+    pair, _, member = plan.start.removeprefix("pair:").partition("/")
+    assert (member or "halo") in bundled_pairs()[pair].members
 
 
 def test_members_of_other_geometry(tmp_path: Path) -> None:
@@ -127,7 +128,8 @@ def test_members_of_other_geometry(tmp_path: Path) -> None:
     assert header.architecture.levels == ("P5",) and header.architecture.heads == 2
     assert [m.heads for m in yolo.model.modules() if isinstance(m, HaloAttention)] == [2]
     cards = {name: json.loads(path.with_suffix(".json").read_text()) for name, path in found.items()}
-    assert cards["low"]["levels"] == ["P5"] and "levels" not in cards["baseline"]
+    assert cards["low"]["levels"] == ["P5"] and cards["low"]["heads"] == 2
+    assert not {"levels", "heads"} & set(cards["baseline"])
 
 
 def test_pairs_command(capsys: pytest.CaptureFixture) -> None:
@@ -136,7 +138,7 @@ def test_pairs_command(capsys: pytest.CaptureFixture) -> None:
     rows = [
         line for line in capsys.readouterr().out.splitlines() if line.startswith(("| bccd", "| meadow", "| photos"))
     ]
-    assert len(rows) == 9
+    assert len(rows) == 11
     assert sum("memorised" in row for row in rows) == 2
 
 

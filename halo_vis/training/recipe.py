@@ -168,8 +168,14 @@ RECIPES = {
             name="meadow",
             data="meadow",
             imgsz=320,
-            members={"baseline": "baseline", "halo": "residual", "article": "article", "p4p5": "residual"},
-            member_geometry={"p4p5": {"levels": ["P4", "P5"]}},
+            members={
+                "baseline": "baseline",
+                "halo": "residual",
+                "article": "article",
+                "quarter": "residual",
+                "p4p5": "residual",
+            },
+            member_geometry={"quarter": {"heads": 0.25}, "p4p5": {"levels": ["P4", "P5"], "heads": 0.25}},
             stages=(
                 {"epochs": 12, "lr0": 0.001, "lrf": 0.05, "warmup_epochs": 1.0},
                 {"epochs": 5, "lr0": 0.0006, "lrf": 0.02, "warmup_epochs": 0.0},

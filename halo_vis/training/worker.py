@@ -308,12 +308,14 @@ def _write_member(job: _Job, name: str, data: Path, yolo: YOLO, epochs: int, sec
     weights = place.weights(name)
     weights.parent.mkdir(exist_ok=True)
     yolo.model.float()
-    levels = tuple(recipe.geometry_of(name).get("levels", LEVELS))
+    geometry = recipe.geometry_of(name) if recipe.members[name] != "baseline" else {}
+    levels, heads = tuple(geometry.get("levels", LEVELS)), geometry.get("heads")
     facts = {
         "recipe": recipe.name,
         "member": name,
         "form": recipe.members[name],
-        **({"levels": list(levels)} if recipe.members[name] != "baseline" and levels != LEVELS else {}),
+        **({"levels": list(levels)} if levels != LEVELS else {}),
+        **({"heads": heads} if heads is not None else {}),
         "trained": recipe.trained if epochs else "nothing",
         "data": recipe.about or recipe.data,
         "imgsz": recipe.imgsz,
