@@ -70,9 +70,10 @@ def build() -> tuple[gr.Blocks, Service]:
         page.queue(api_open=False, default_concurrency_limit=8, max_size=64)
         with gr.Row(elem_id="top"):
             tagline = gr.HTML(heading("en"), elem_classes="wide")
+            # To be chosen once the page's first words are there: their answer would undo an earlier choice.
             lang = gr.Radio(
                 [(name, code) for code, name in LANGUAGES.items()], value="en", show_label=False, container=False,
-                label="Language / 语言", elem_id="language", elem_classes="side", interactive=True,
+                label="Language / 语言", elem_id="language", elem_classes="side", interactive=False,
             )  # fmt: skip
             dark = gr.Button("◐", size="sm", elem_id="dark")
         secret = gr.BrowserState("", storage_key="halovis-owner", **STORED)
@@ -96,7 +97,7 @@ def build() -> tuple[gr.Blocks, Service]:
             Not those that hang on the pair: a quick visitor may have chosen another before this answer arrives.
             """
             line = {} if names_picture(fragment) else {inspect_tab.status: status(text(wanted, "ready"))}
-            return relabel(wanted, kept) | line
+            return relabel(wanted, kept) | line | {lang: gr.update(interactive=True)}
 
         labelled = [tagline, tab, second, *inspect_tab.labelled, *train_tab.labelled]
         # Handlers take what was sent: Gradio's own checks would answer a raw request with a traceback in the log.
@@ -108,7 +109,7 @@ def build() -> tuple[gr.Blocks, Service]:
             return language(wanted), fragment if isinstance(fragment, str) else ""
 
         page.load(arrive, arrival, arrival, js=LANGUAGE_JS, **light).then(
-            greet, [*arrival, secret], [*labelled, inspect_tab.status], **light
+            greet, [*arrival, secret], [*labelled, inspect_tab.status, lang], **light
         ).then(inspect_tab.on_card, [inspect_tab.pair, lang, secret], [inspect_tab.card], **light)
         page.load(lambda kept: kept if is_secret(kept) else new_secret(), [secret], [secret], **light)
         page.load(service.warm, **light)

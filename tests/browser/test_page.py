@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 from samples import picture, random_model
 from visitor import open_page, wait_ready
 
@@ -210,6 +210,26 @@ def test_meadow_example_and_its_two_halo_models(visit: Page) -> None:
     visit.locator("#member label").first.click()
     visit.click("#run")
     visit.wait_for_function(f"(residual) => window.haloExplorer.ready && {row} === residual", arg=residual)
+
+
+def test_a_language_is_chosen_once_the_page_speaks(browser: Browser, server: str) -> None:
+    """The answer to the page's arrival, however late, undoes no choice: there is none before it."""
+    page = browser.new_context(locale="en-GB").new_page()
+    page.set_default_timeout(60_000)
+    held: list[Route] = []
+    page.route("**/queue/join**", lambda route: held.append(route))
+    with page.expect_request("**/queue/join**"):
+        page.goto(server)
+    chinese = page.locator("#language input").nth(1)
+    expect(chinese).to_be_disabled()
+    page.route("**/queue/join**", lambda route: route.continue_())
+    for route in held:
+        route.continue_()
+    expect(chinese).to_be_enabled()
+    page.locator("#language label").nth(1).click()
+    expect(page.locator("#run")).to_have_text("运行")
+    expect(chinese).to_be_checked()
+    page.context.close()
 
 
 def test_chinese(browser: Browser, server: str) -> None:
