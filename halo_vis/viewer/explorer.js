@@ -76,7 +76,7 @@
       }
       choice.remember(figures);
       clearTimeout(speaking);
-      speaking = setTimeout(() => readout.put(part("spoken"), readout.sentence(lang, figures, scene.chosen(data, now))), SPEAK_MS);
+      speaking = setTimeout(() => readout.put(part("spoken"), readout.sentence(lang, figures, scene.chosen(data, now), plans.halo.layer?.heads)), SPEAK_MS);
       takeaway.frame();
       if (more) redraw();
     }

@@ -67,12 +67,12 @@
   }
 
   /** One or two sentences for screen readers. @param {{name: string, conf: number}|null} [detection] the selected one */
-  function sentence(lang, figures, detection = null) {
+  function sentence(lang, figures, detection = null, heads = 0) {
     if (!figures) return "";
     const text = words(lang, figures);
     const say = (key, values) => HaloVis.say(lang, key, values);
     const parts = [say(figures.mass ? "spoken" : "spokenGlobal", {
-      ...text, head: headName(lang, figures.head, figures.heads), of: say(OF[figures.of] ?? figures.of),
+      ...text, head: headName(lang, figures.head, heads), of: say(OF[figures.of] ?? figures.of),
     })];
     if (detection) parts.unshift(say("spokenBox", { name: detection.name, conf: two(detection.conf) }));
     if (figures.outside) parts.push(say("spokenOutside", { outside: text.outside, contribution: text.outside_contribution }));

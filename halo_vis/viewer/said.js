@@ -18,7 +18,7 @@
     for (const p of weights) total += p;
     const { inside } = T().windowOf(layer, y, x);
     return {
-      level: state.level, y, x, head, heads: layer.heads, of, empty: total === 0,
+      level: state.level, y, x, head, of, empty: total === 0,
       mass: layer.kind === "halo" ? T().mass(layer, y, x, weights) : null,
       entropy: T().entropy(layer, y, x, weights),
       distance: T().distance(layer, y, x, weights, data.frame),
