@@ -125,9 +125,11 @@ class History:
         """Values of `about` for a run; hidden where there is none.
 
         Args:
-            noted: the run whose title and note are there already: somebody may be writing, so they stay.
+            noted: the run whose title and note are there already. Somebody may be writing, may have been told
+                something, or may be about to take its files or to delete it, and this answer may be a late one:
+                all that stays.
         """
-        hidden = gr.update(visible=False)
+        hidden, stays = gr.update(visible=False), noted == focus
         try:
             snap = self.training.snapshot(focus, secret)
             folder = self.training.run(focus, secret).path
@@ -139,26 +141,35 @@ class History:
         where = "" if guards.hosted() else note(text(lang, "where", folder=folder))
         return [
             gr.update(visible=True),
-            *([gr.skip()] * 2 if noted == focus else [snap["title"], snap["note"]]),
+            *([gr.skip()] * 2 if stays else [snap["title"], snap["note"]]),
             *(gr.update(visible=shown[kind]) for kind in KINDS),
             gr.update(visible="delete" in may),
-            hidden,
-            "",
-            gr.update(visible=False, value=None),
+            gr.skip() if stays and "delete" in may else hidden,
+            gr.skip() if stays else "",
+            gr.skip() if stays else gr.update(visible=False, value=None),
             where,
-            focus,
+            gr.skip() if stays else focus,
         ]
 
-    def on_chosen(self, focus: Any, noted: Any, secret: Any) -> tuple[Any, Any, Any]:
-        """Title and note of the run that was just chosen, before all else of it: nobody writes there yet."""
+    @property
+    def fields(self) -> list[gr.components.Component]:
+        """What `on_chosen` returns values for; the first three hold what may be saved."""
+        return [self.title, self.note, self.noted, self.said, self.files, self.sure]
+
+    def on_chosen(self, focus: Any, noted: Any, secret: Any) -> tuple[Any, ...]:
+        """Title and note of the run that was just chosen, before all else of it: nobody writes there yet.
+
+        What was said, packed or half asked of the one before goes.
+        """
         try:
             if noted == focus:
-                return (gr.skip(),) * 3
+                return (gr.skip(),) * len(self.fields)
             about = self.training.run(focus, secret).json("about.json")
         except Exception:  # the refresh that follows says what there is
-            return (gr.skip(),) * 3
+            return (gr.skip(),) * len(self.fields)
         words = (about.get(name) for name in ("title", "note"))
-        return *(value if isinstance(value, str) else "" for value in words), focus
+        words = (value if isinstance(value, str) else "" for value in words)
+        return *words, focus, "", gr.update(visible=False, value=None), gr.update(visible=False)
 
     def on_choose(self, event: gr.EventData, focus: Any, beside: Any) -> tuple[str, list[str]]:
         """A row was chosen, or laid over the one in focus; whose it is, is asked when it is shown."""

@@ -207,15 +207,17 @@ class TrainTab:
             runs.buttons["smaller"].click(runs.on_smaller, [self.focus, secret, lang], [self.focus, runs.said], **raw)
         )
         chosen = history.table.choose(history.on_choose, [self.focus, self.beside], [self.focus, self.beside], **raw)
-        fields = [history.title, history.note, history.noted]
-        refresh(chosen.then(history.on_chosen, [self.focus, history.noted, secret], fields, **raw))
+        refresh(chosen.then(history.on_chosen, [self.focus, history.noted, secret], history.fields, **raw))
         history.search.change(  # not input: Gradio leaves that out when text is pasted
             self.on_search, looked, [history.table], **{**raw, "trigger_mode": "always_last"}
         )  # fmt: skip
         named = [self.focus, history.noted, history.title, history.note, secret, lang]
         history.keep.click(history.on_keep, named, [history.said], **raw).then(
             lambda *looked: self.on_refresh(*looked)[: len(seen)], looked, seen, **raw
-        ).then(history.on_chosen, [self.focus, history.noted, secret], fields, **raw)  # of a run that was not saved
+        ).then(  # of a run that was not saved; what was said of it stays
+            lambda *chosen: history.on_chosen(*chosen)[:3],
+            [self.focus, history.noted, secret], history.fields[:3], **raw,
+        )  # fmt: skip
         history.delete.click(lambda: gr.update(visible=True), None, [history.sure], **raw)
         gone = history.sure.click(history.on_delete, [self.focus, secret, lang], [self.focus, runs.said], **raw)
         refresh(gone)
@@ -261,7 +263,14 @@ class TrainTab:
         except Exception as error:
             trouble(error, lang)
             sets = gr.skip()
-        return [*say, sets, *self.on_refresh(focus, beside, secret, lang, search, noted)]
+        runs = self.on_refresh(focus, beside, secret, lang, search, noted)
+        runs[self._said_at] = ""  # it was said in the other language
+        return [*say, sets, *runs]
+
+    @property
+    def _said_at(self) -> int:
+        """Where `on_refresh` answers for the line under the notes."""
+        return len(self.runs.outputs) + 2 + self.history.about.index(self.history.said)
 
     def on_kept_words(self, *sent: Any) -> Any:
         """After a change of language: what of the start is kept; not before the tab was opened, which says it first."""

@@ -49,7 +49,7 @@ def test_a_training_outlives_its_server_and_its_own_death(tmp_path):
         until(lambda: epochs_done(run, "halo"), "the second member", SECONDS)
         assert epochs_done(run, "baseline")[: len(kept)] == kept  # nothing that was whole is trained again
 
-        assert store.stop_now(run) == "stopping"
+        assert store.stop_now(run) in ("stopping", "stopped")  # a quick one has stopped before it is looked at
         until(lambda: store.state(run) == "stopped", "it stops at its next batch", 60)
         store.resume(run)
         until(lambda: store.state(run) not in ("queued", "running"), "it ends", SECONDS)

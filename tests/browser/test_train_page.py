@@ -236,10 +236,13 @@ def test_two_tabs_notes_and_languages(browser: Browser, own: OwnServer) -> None:
     other.locator("#run-note textarea").fill("x" * 4001)
     other.click("#keep")
     expect(other.locator("#outcome-said")).to_contain_text("at most 4000")
+    page.click("#delete")
+    expect(page.locator("#delete-sure")).to_be_visible()
     other.click("#delete")
     other.click("#delete-sure")
     expect(rows.filter(has_text="first")).to_have_count(0)
     expect(row.filter(has_text="first")).to_have_count(0)
+    expect(page.locator("#delete-sure")).to_be_visible()  # news of another run takes nothing away from under a person
     expect(page.locator("#run-note textarea")).to_have_value("kept while it is written")
     page.click("#keep")
     expect(page.locator("#outcome-said")).to_contain_text("Saved")

@@ -199,7 +199,7 @@ def test_where_nobody_trains_nothing_is_changed(training: Training, monkeypatch:
 
 
 def test_a_note_is_saved_for_the_run_that_it_was_written_for(training: Training) -> None:
-    """A refresh leaves what is being written; a note of another run is not saved."""
+    """A refresh, late or not, leaves what is written, said, packed and half asked; another run's note is not saved."""
     import gradio as gr
 
     from demo.labels import Labels
@@ -209,10 +209,20 @@ def test_a_note_is_saved_for_the_run_that_it_was_written_for(training: Training)
         history = History(training, Labels())
     secret = owners.new_secret()
     one, two = (training.start(TINY | {"title": title}, secret) for title in ("one", "two"))
-    assert history.on_chosen(one.id, "", secret) == ("one", "", one.id)
+    hidden, skip = {"visible": False}, gr.skip()
+    said, files, sure = (history.about.index(line) for line in (history.said, history.files, history.sure))
+    chosen = history.on_chosen(one.id, "", secret)
+    assert chosen[:4] == ("one", "", one.id, "") and all(hidden.items() <= at.items() for at in chosen[4:])
+    assert len(chosen) == len(history.fields) == len(history.on_chosen(one.id, one.id, secret))
     assert history.of(one.id, secret, "en", "")[1:3] == ["one", ""]
     assert history.of(one.id, secret, "en", one.id)[1:3] == [gr.skip(), gr.skip()]
+    again = history.of(one.id, secret, "en", one.id)
+    assert (again[said], again[files], again[-1]) == (skip, skip, skip)
+    assert hidden.items() <= again[sure].items()  # one that waits cannot be deleted
+    training.act("stop", one.id, secret)
+    assert history.of(one.id, secret, "en", one.id)[sure] == skip
     assert history.of(two.id, secret, "en", one.id)[1:3] == ["two", ""]
+    assert history.of(two.id, secret, "en", one.id)[said] == ""
     assert len(history.of(one.id, secret, "en", "")) == len(history.of("gone", secret, "en", "")) == len(history.about)
     assert "another run" in history.on_keep(two.id, one.id, "one", "noted", secret, "en")
     assert training.snapshot(two.id, secret)["title"] == "two"
